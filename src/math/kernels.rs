@@ -1,0 +1,52 @@
+//! The inner loops: sums of products over `f32` rows, carried in `f64`.
+//!
+//! Eight independent accumulators let the compiler keep vector registers full without reassociating a
+//! sum behind our back; `multiversion` picks the widest instruction set of the machine at run time.
+
+use multiversion::multiversion;
+
+const LANES: usize = 8;
+
+macro_rules! sum_over {
+    ($a:ident, $b:ident, |$x:ident, $y:ident| $term:expr) => {{
+        let n = $a.len().min($b.len());
+        let (a, b) = (&$a[..n], &$b[..n]);
+        let mut lanes = [0.0f64; LANES];
+        let (ca, cb) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+        let (ra, rb) = (ca.remainder(), cb.remainder());
+        for (xs, ys) in ca.zip(cb) {
+            for i in 0..LANES {
+                let ($x, $y) = (f64::from(xs[i]), f64::from(ys[i]));
+                lanes[i] += $term;
+            }
+        }
+        let mut tail = 0.0;
+        for (&x, &y) in ra.iter().zip(rb) {
+            let ($x, $y) = (f64::from(x), f64::from(y));
+            tail += $term;
+        }
+        lanes.iter().sum::<f64>() + tail
+    }};
+}
+
+/// Inner product of two rows.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    sum_over!(a, b, |x, y| x * y)
+}
+
+/// Squared Euclidean distance of two rows.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+    sum_over!(a, b, |x, y| (x - y) * (x - y))
+}
+
+/// Euclidean distance of two rows.
+pub fn distance(a: &[f32], b: &[f32]) -> f64 {
+    squared_distance(a, b).sqrt()
+}
+
+/// Euclidean norm of a row.
+pub fn norm(a: &[f32]) -> f64 {
+    dot(a, a).sqrt()
+}

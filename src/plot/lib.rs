@@ -1,0 +1,1 @@
+//! Pictures of trajectories as SVG text.
