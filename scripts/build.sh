@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds cvx and installs it into the private server; with --install, into the server of PG_CONFIG.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+cargo_pgrx_install() { (cd "$ROOT" && cargo pgrx install --release "$@"); }
+
+# ensure_setup has to have run.
+build_extension() {
+    with_lock build step build "Building cvx for PostgreSQL $PG_MAJOR (minutes the first time, then seconds)" \
+        cargo_pgrx_install --pg-config "$PRIVATE_PG_CONFIG" ||
+        die "cvx did not build." "The compiler's message stands above."
+}
+
+# Installs into the machine's server, with sudo where its folders are not ours to write.
+install_extension() {
+    local target=("--pg-config" "$PG_CONFIG")
+    if [ ! -w "$("$PG_CONFIG" --pkglibdir)" ]; then
+        command -v sudo >/dev/null || die "$("$PG_CONFIG" --pkglibdir) is not writable, and sudo is not here." \
+            "Run make install as root."
+        sudo -v || die "sudo was refused."
+        target+=("--sudo")
+    fi
+    with_lock build step install "Installing cvx into $("$PG_CONFIG" --pkglibdir)" cargo_pgrx_install "${target[@]}" ||
+        die "cvx could not be installed."
+    [ -n "$(pgvector_version "$PG_CONFIG")" ] ||
+        note "that server has no pgvector yet: $(pgvector_advice)"
+    say "Installed. In the database:  CREATE EXTENSION cvx CASCADE;"
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    ensure_setup
+    if [ "${1:-}" = --install ]; then install_extension; else build_extension; fi
+fi
