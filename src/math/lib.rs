@@ -3,7 +3,16 @@
 //! No PostgreSQL, no clock, no global state, no unseeded randomness. Times are microseconds (any epoch),
 //! values are `f32` as stored; every sum over them is carried in `f64`.
 
+pub mod calculus;
+pub mod changepoints;
+mod gram;
+pub mod hurst;
 pub mod kernels;
+mod noise;
 mod path;
+pub mod pca;
+mod pelt;
+mod penalty;
+pub mod stats;
 
 pub use path::{Error, Path};
