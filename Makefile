@@ -23,7 +23,7 @@ help: ## this list
 	@printf '  make %-14s %s\n' test-PART "one part of the tests: $(PARTS)"
 
 demo: ## what moved, when and how much, in real embeddings: a tour in a throwaway server
-	@scripts/demo.sh
+	@scripts/demo.sh $(PACKAGE)
 
 test: ## all tests, in a throwaway server
 	@scripts/test.sh $(PARTS)

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# The demo: loads real embeddings into a throwaway server and shows what moved, when, and how much.
+# Usage: scripts/demo.sh [PACKAGE]   (default: the package with the strongest break)
+source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+
+SPACE=changelog-v1
+
+run() {
+    psql --quiet --no-psqlrc --pset footer=off --pset linestyle=unicode --pset border=1 --set space="$SPACE" "$@" ||
+        die "this step of the demo failed." "The server's log: $CVX_SERVER_LOG"
+}
+
+value() { run --tuples-only --no-align --set ON_ERROR_STOP=1 --command "$1"; }
+
+ensure_setup
+build_extension
+trap cluster_stop EXIT
+cluster_start demo
+
+cat <<'TEXT'
+
+The data: what 25 Debian packages wrote about each of their releases (the changelog entry), as 384-dimensional
+embeddings of three versions of one text encoder. A package's embeddings in time order are its trajectory.
+
+TEXT
+say "Loading three Parquet files with cvx.ingest_parquet"
+printf '\n'
+run --set data="$(readable_by_server "$ROOT/demo/data")" --file "$ROOT/demo/10_load.sql"
+
+say "What moved: one query over all packages, in the space $SPACE"
+printf '\n'
+run --file "$ROOT/demo/20_moved.sql"
+cat <<'TEXT'
+How to read it:
+  breaks      change points found by cvx.changepoints (exact PELT, penalty calibrated from each package's own noise)
+  severity    size of the strongest one: 0.5 is a shift as large as the noise between releases, 0.8 twice that
+  shift       distance between the mean embeddings before and after it (the vectors have length 1)
+  drift       cosine distance of the first and the last release: two single texts, so it is noisy
+  stability   1 would be a package whose entries always say the same
+
+TEXT
+
+package=${1:-$(value 'SELECT package FROM demo_moved ORDER BY severity DESC NULLS LAST LIMIT 1')}
+[[ "$package" =~ ^[a-z0-9.+-]+$ ]] && [ "$(value "SELECT count(*) FROM demo_moved WHERE package = '$package'")" = 1 ] ||
+    die "there is no package '$package' in the demo's data."
+say "When, and what triggered it: $package"
+printf '\n'
+run --set package="$package" --file "$ROOT/demo/30_package.sql"
+
+picture=$BUILD/demo/$package.svg
+mkdir -p "$BUILD/demo"
+value "SELECT cvx.trajectory_svg(cvx.trajectory('$package', '$SPACE'), 'Debian changelog of $package')" >"$picture"
+say "A picture of it: $picture"
+note "Open it in a browser. Another package: make demo PACKAGE=systemd. A server of your own to play with: make cluster"
