@@ -5,7 +5,7 @@
 
 use multiversion::multiversion;
 
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 macro_rules! sum_over {
     ($a:ident, $b:ident, |$x:ident, $y:ident| $term:expr) => {{
@@ -25,7 +25,14 @@ macro_rules! sum_over {
             let ($x, $y) = (f64::from(x), f64::from(y));
             tail += $term;
         }
-        lanes.iter().sum::<f64>() + tail
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+            width /= 2;
+        }
+        lanes[0] + tail
     }};
 }
 
@@ -49,4 +56,10 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
 /// Euclidean norm of a row.
 pub fn norm(a: &[f32]) -> f64 {
     dot(a, a).sqrt()
+}
+
+/// Inner product of two rows of `f64`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn dot_f64(a: &[f64], b: &[f64]) -> f64 {
+    sum_over!(a, b, |x, y| x * y)
 }
