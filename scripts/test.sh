@@ -99,7 +99,7 @@ run_pgspot() {
     local script
     script=$("$PRIVATE_PG_CONFIG" --sharedir)/extension/cvx--$(extension_version).sql
     "$VENV/bin/pgspot" "$script" | tee "$RESULTS/pgspot.txt"
-    grep -q '^Errors: 0 Warnings: 0 Unknown: 0' "$RESULTS/pgspot.txt"
+    grep -q 'Errors: 0 Warnings: 0 Unknown: 0' "$RESULTS/pgspot.txt"
 }
 
 extension_version() { psql -XAtc "SELECT default_version FROM pg_available_extensions WHERE name = 'cvx'"; }
