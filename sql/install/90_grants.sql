@@ -1,0 +1,62 @@
+-- Rights. PUBLIC may call what only computes on its arguments or reads with the caller's own rights; nothing
+-- else. Everything that writes, builds or reads files is granted by the three functions below.
+
+GRANT USAGE ON SCHEMA cvx TO PUBLIC;
+
+REVOKE ALL ON FUNCTION
+    cvx.create_space(text, int, text),
+    cvx.drop_space(text, bool),
+    cvx.create_index(text, text),
+    cvx.ingest_parquet(text, text, text, text, text, text, text, text, text, text, text[], text, int)
+FROM PUBLIC;
+
+CREATE FUNCTION cvx.grant_read(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.sync_run TO %s', grant_read.role);
+END
+$$;
+COMMENT ON FUNCTION cvx.grant_read(regrole) IS 'lets a role read spaces, embeddings and runs';
+
+CREATE FUNCTION cvx.grant_write(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    partition_name name;
+BEGIN
+    PERFORM cvx.grant_read(grant_write.role);
+    EXECUTE format('GRANT USAGE ON SCHEMA cvx_space TO %s', grant_write.role);
+    EXECUTE format('GRANT INSERT, UPDATE, DELETE ON cvx.embedding TO %s', grant_write.role);
+    -- SELECT on a partition would go round row-level security on cvx.embedding, so it is not granted.
+    FOR partition_name IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'cvx.embedding'::regclass AND c.relnamespace = 'cvx_space'::regnamespace
+    LOOP
+        EXECUTE format('GRANT INSERT, UPDATE, DELETE ON cvx_space.%I TO %s', partition_name, grant_write.role);
+    END LOOP;
+    EXECUTE format('GRANT INSERT, SELECT, UPDATE ON cvx.sync_run TO %s', grant_write.role);
+    EXECUTE format('GRANT INSERT, SELECT, DELETE ON cvx.dead_letter TO %s', grant_write.role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION cvx.ingest_parquet(
+        text, text, text, text, text, text, text, text, text, text, text[], text, int) TO %s', grant_write.role);
+END
+$$;
+COMMENT ON FUNCTION cvx.grant_write(regrole) IS 'cvx.grant_read, and lets a role write and ingest embeddings';
+
+CREATE FUNCTION cvx.grant_admin(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM cvx.grant_write(grant_admin.role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION
+        cvx.create_space(text, int, text), cvx.drop_space(text, bool), cvx.create_index(text, text) TO %s',
+        grant_admin.role);
+END
+$$;
+COMMENT ON FUNCTION cvx.grant_admin(regrole) IS
+    'cvx.grant_write, and lets a role make, drop and index spaces';
+
+REVOKE ALL ON FUNCTION cvx.grant_read(regrole), cvx.grant_write(regrole), cvx.grant_admin(regrole) FROM PUBLIC;

@@ -1,0 +1,121 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use cvx_sources::Record;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::OwnedPreparedStatement;
+use pgrx::{FromDatum, IntoDatum};
+
+use super::internal;
+use crate::types::{TimestampTz, sql_name, sql_result};
+
+thread_local! {
+    /// A prepared statement a space: with the space's id a constant, planning prunes to its one partition, and no
+    /// other is locked.
+    static TRAJECTORY_OF: RefCell<HashMap<i32, OwnedPreparedStatement>> = RefCell::default();
+}
+/// More spaces than this in one session start the cache anew.
+const MAX_STATEMENTS: usize = 256;
+
+/// A datum handed on as it is, in memory of the caller of SPI.
+pub struct TrajectoryDatum(pg_sys::Datum);
+
+impl FromDatum for TrajectoryDatum {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: called between SPI_connect and SPI_finish with a varlena of the result; the copy goes to the
+        // context that was current before SPI_connect.
+        (!is_null).then(|| TrajectoryDatum(unsafe { pg_sys::SPI_datumTransfer(datum, false, -1) }))
+    }
+}
+
+impl IntoDatum for TrajectoryDatum {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.0)
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::InvalidOid
+    }
+
+    /// The statement's column is a trajectory by construction.
+    fn is_compatible_with(_: pg_sys::Oid) -> bool {
+        true
+    }
+}
+
+sql_name!(TrajectoryDatum, "trajectory");
+sql_result!(TrajectoryDatum);
+
+/// The trajectory of an entity between two times, both included; None when it has no points there.
+pub fn trajectory(
+    space_id: i32,
+    entity_id: &str,
+    from_ts: TimestampTz,
+    to_ts: TimestampTz,
+) -> Result<Option<TrajectoryDatum>, ErrorReport> {
+    // SAFETY: a timestamptz is passed by value as these 8 bytes.
+    let time = |ts: i64| unsafe { pgrx::datum::DatumWithOid::new(ts, pg_sys::TIMESTAMPTZOID) };
+    TRAJECTORY_OF.with_borrow_mut(|statements| {
+        if statements.len() >= MAX_STATEMENTS && !statements.contains_key(&space_id) {
+            statements.clear();
+        }
+        Spi::connect(|client| {
+            if !statements.contains_key(&space_id) {
+                let query = format!(
+                    "SELECT cvx.trajectory_agg(e.ts, e.vec) FROM cvx.embedding e
+                     WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
+                     AND e.ts OPERATOR(pg_catalog.>=) $2 AND e.ts OPERATOR(pg_catalog.<=) $3"
+                );
+                let types = [pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID].map(PgOid::from);
+                statements.insert(space_id, client.prepare(query.as_str(), &types)?.keep());
+            }
+            let arguments = [entity_id.into(), time(from_ts), time(to_ts)];
+            client.select(&statements[&space_id], Some(1), &arguments)?.first().get_one::<TrajectoryDatum>()
+        })
+        .map_err(internal)
+    })
+}
+
+/// Which of the records have their key in the table already, and when that row was produced: (index, produced_at).
+pub fn existing(
+    space_id: i32,
+    records: &[Record<'_>],
+) -> Result<Vec<(usize, Option<TimestampTz>)>, ErrorReport> {
+    let query = format!(
+        "SELECT k.n, e.produced_at
+         FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(entity_id, ts, n)
+         JOIN cvx.embedding e ON e.space_id OPERATOR(pg_catalog.=) {space_id}
+          AND e.entity_id OPERATOR(pg_catalog.=) k.entity_id AND e.ts OPERATOR(pg_catalog.=) k.ts"
+    );
+    let (entities, times) = keys(records);
+    Spi::connect(|client| {
+        let rows = client.select(query.as_str(), None, &[entities.into(), times.into()])?;
+        rows.map(|row| {
+            let n = row.get::<i64>(1)?.unwrap_or_default();
+            let produced_at = row.get::<TimestampWithTimeZone>(2)?.map(TimestampTz::from);
+            Ok((n as usize - 1, produced_at))
+        })
+        .collect::<Result<Vec<_>, pgrx::spi::Error>>()
+    })
+    .map_err(internal)
+}
+
+/// Deletes the rows with these records' keys.
+pub fn delete(space_id: i32, records: &[Record<'_>]) -> Result<(), ErrorReport> {
+    let statement = format!(
+        "DELETE FROM cvx.embedding e
+         USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k(entity_id, ts)
+         WHERE e.space_id OPERATOR(pg_catalog.=) {space_id}
+           AND e.entity_id OPERATOR(pg_catalog.=) k.entity_id AND e.ts OPERATOR(pg_catalog.=) k.ts"
+    );
+    let (entities, times) = keys(records);
+    Spi::run_with_args(&statement, &[entities.into(), times.into()]).map_err(internal)
+}
+
+fn keys(records: &[Record<'_>]) -> (Vec<String>, Vec<Option<TimestampWithTimeZone>>) {
+    // Validated records hold times in range only.
+    let time = |it: &Record<'_>| TimestampWithTimeZone::try_from(it.ts).ok();
+    (records.iter().map(|it| it.entity_id.to_owned()).collect(), records.iter().map(time).collect())
+}

@@ -1,0 +1,17 @@
+//! The rows of cvx's tables as Rust values: the only place of Rust with SQL text against them.
+//!
+//! Every name is qualified, and every function that comes here runs with search_path = pg_catalog.
+
+pub mod dead_letter;
+pub mod embedding;
+pub mod run;
+pub mod space;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi;
+
+/// An SPI failure that no user can cause: the statement text is ours.
+pub fn internal(error: spi::Error) -> ErrorReport {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("internal statement failed: {error}"), "cvx")
+}

@@ -1,0 +1,256 @@
+//! Every error cvx raises: one table from variant to SQLSTATE, message, detail and hint.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::types::timestamp;
+
+/// What a caller did that cvx refuses. Values are shown as the caller gave them.
+#[derive(Debug)]
+pub enum Error {
+    MixedDimensions { expected: usize, found: usize, ts: i64 },
+    DifferentDimensions { left: usize, right: usize },
+    TooManyDimensions { dims: usize },
+    NoDimensions,
+    NotFinite { element: usize, value: f32, ts: i64 },
+    InfiniteTimestamp,
+    DuplicateTimestamp { ts: i64 },
+    TimesNotIncreasing { before: i64, after: i64 },
+    OverlappingRanges { left_end: i64, right_start: i64 },
+    TooLarge { points: usize, dims: usize },
+    OutOfMemory { bytes: usize },
+    TrajectoryText { input: String, position: usize, problem: String },
+    TrajectoryBinary { problem: String },
+    Corrupt { kind: &'static str, problem: String },
+    Overflow { function: &'static str, element: usize, value: f64 },
+    StepWithMonths,
+    UnitNotPositive { name: &'static str },
+    NotAnAggregate,
+    Math(cvx_math::Error),
+    UnknownSpace { name: String },
+    EmbeddingRefused(cvx_sources::RejectReason),
+    NotServerFileReader { path: String },
+    NullArgument { function: &'static str, argument: &'static str },
+    RowSecurity { table: String },
+    Source(cvx_sources::SourceError),
+}
+
+/// The largest datum PostgreSQL passes around (MaxAllocSize), in bytes.
+pub const MAX_DATUM_BYTES: usize = 0x3fff_ffff;
+/// pgvector's limit, and so ours.
+pub const MAX_DIMS: usize = 16_000;
+
+struct Text {
+    code: PgSqlErrorCode,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+fn text(code: PgSqlErrorCode, message: impl Into<String>) -> Text {
+    Text { code, message: message.into(), detail: None, hint: None }
+}
+
+impl Text {
+    fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl Error {
+    fn text(self) -> Text {
+        use PgSqlErrorCode::*;
+        let at = timestamp::to_text;
+        match self {
+            Error::MixedDimensions { expected, found, ts } => text(
+                ERRCODE_DATA_EXCEPTION,
+                format!("vector at {} has {found} dimensions, the trajectory has {expected}", at(ts)),
+            )
+            .hint("All points of a trajectory have the same dimensions: group by the model or space that made them."),
+            Error::DifferentDimensions { left, right } => {
+                text(ERRCODE_DATA_EXCEPTION, format!("different dimensions {left} and {right}"))
+                    .hint("Both operands must have the same dimensions.")
+            }
+            Error::TooManyDimensions { dims } => text(
+                ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("trajectory cannot have more than {MAX_DIMS} dimensions, not {dims}"),
+            ),
+            Error::NoDimensions => {
+                text(ERRCODE_DATA_EXCEPTION, "a point of a trajectory must have at least 1 dimension")
+            }
+            Error::NotFinite { element, value, ts } => text(
+                ERRCODE_DATA_EXCEPTION,
+                format!("element {element} of the vector at {} is {value}", at(ts)),
+            )
+            .hint("NaN and infinity are not allowed in a trajectory: filter such rows out or repair them."),
+            Error::InfiniteTimestamp => {
+                text(ERRCODE_DATETIME_FIELD_OVERFLOW, "infinite timestamps are not allowed in a trajectory")
+                    .hint("Filter the rows with isfinite(ts).")
+            }
+            Error::DuplicateTimestamp { ts } => text(
+                ERRCODE_DATA_EXCEPTION,
+                format!("two points of a trajectory have the timestamp {}", at(ts)),
+            )
+            .hint("Keep one row a timestamp, for example with DISTINCT ON (entity, ts) or avg(vec)."),
+            Error::TimesNotIncreasing { before, after } => text(
+                ERRCODE_DATA_EXCEPTION,
+                format!("timestamps of a trajectory must increase: {} is followed by {}", at(before), at(after)),
+            )
+            .hint("cvx.trajectory_agg(ts, vec) takes points in any order."),
+            Error::OverlappingRanges { left_end, right_start } => text(
+                ERRCODE_DATA_EXCEPTION,
+                format!(
+                    "trajectories overlap: the first ends at {}, the second starts at {}",
+                    at(left_end),
+                    at(right_start)
+                ),
+            )
+            .hint("Join trajectories of disjoint time ranges only, the earlier one first or last."),
+            Error::TooLarge { points, dims } => text(
+                ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("a trajectory of {points} points with {dims} dimensions exceeds 1 GB"),
+            )
+            .hint("Take a shorter time range, or thin the points out before they are aggregated."),
+            Error::OutOfMemory { bytes } => {
+                text(ERRCODE_OUT_OF_MEMORY, format!("out of memory: could not allocate {bytes} bytes"))
+            }
+            Error::TrajectoryText { input, position, problem } => text(
+                ERRCODE_INVALID_TEXT_REPRESENTATION,
+                format!("invalid input syntax for type trajectory: {input:?}"),
+            )
+            .detail(format!("At byte {position}: {problem}."))
+            .hint("Write a trajectory as {[0.1,0.2]@2026-01-01 00:00:00+00, [0.3,0.1]@2026-01-02 00:00:00+00}."),
+            Error::TrajectoryBinary { problem } => text(
+                ERRCODE_INVALID_BINARY_REPRESENTATION,
+                format!("invalid binary representation of a trajectory: {problem}"),
+            ),
+            Error::Corrupt { kind, problem } => {
+                text(ERRCODE_DATA_CORRUPTED, format!("corrupt {kind} value: {problem}"))
+            }
+            Error::Overflow { function, element, value } => text(
+                ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+                format!("{function}: element {element} of the result, {value}, is out of range for type vector"),
+            )
+            .hint("Use a smaller unit of time."),
+            Error::StepWithMonths => {
+                text(ERRCODE_FEATURE_NOT_SUPPORTED, "a trajectory cannot be resampled by months or years")
+                    .hint("Months differ in length: give the step in days or smaller units.")
+            }
+            Error::UnitNotPositive { name } => {
+                text(ERRCODE_INVALID_PARAMETER_VALUE, format!("{name} must be a finite interval greater than zero"))
+                    .hint(format!("For example: {name} => interval '1 day'."))
+            }
+            Error::NotAnAggregate => {
+                text(ERRCODE_INVALID_PARAMETER_VALUE, "aggregate function called in non-aggregate context")
+            }
+            Error::Math(error) => match error {
+                cvx_math::Error::InvalidParameter { name, value, expected } => {
+                    text(ERRCODE_INVALID_PARAMETER_VALUE, format!("invalid {name}: {value}"))
+                        .hint(format!("Expected {expected}."))
+                }
+                cvx_math::Error::TooManyPoints { wanted, limit } => text(
+                    ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                    format!("the result would have {wanted} points, a trajectory of these dimensions holds {limit}"),
+                )
+                .hint("Take a larger step or a shorter time range."),
+            },
+            Error::UnknownSpace { name } => {
+                text(ERRCODE_UNDEFINED_OBJECT, format!("space {name:?} does not exist"))
+                    .hint("SELECT name FROM cvx.space lists the spaces; cvx.create_space(name, dims) makes one.")
+            }
+            Error::EmbeddingRefused(reason) => {
+                text(reject_code(&reason), reason.to_string()).hint(reason.hint())
+            }
+            Error::NotServerFileReader { path } => text(
+                ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("permission denied to read the server's file {path:?}"),
+            )
+            .detail("Only superusers and members of pg_read_server_files may read files of the server.")
+            .hint("A superuser can GRANT pg_read_server_files TO the role."),
+            Error::NullArgument { function, argument } => text(
+                ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                format!("argument {argument} of {function} must not be NULL"),
+            ),
+            Error::RowSecurity { table } => text(
+                ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!("bulk ingestion is not supported into {table}, which has row-level security for this role"),
+            )
+            .hint("Use INSERT statements instead, or ingest as a role with BYPASSRLS."),
+            Error::Source(error) => {
+                Text { code: source_code(error.kind), message: error.message, detail: error.detail, hint: error.hint }
+            }
+        }
+    }
+}
+
+fn source_code(kind: cvx_sources::ErrorKind) -> PgSqlErrorCode {
+    use cvx_sources::ErrorKind::*;
+    match kind {
+        Config => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        NotFound => PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
+        PermissionDenied => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        WrongSchema => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+        Corrupt => PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT,
+        Unsupported => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        Io => PgSqlErrorCode::ERRCODE_IO_ERROR,
+    }
+}
+
+/// A refused embedding answers with the class of what is wrong with it, as a plain INSERT and a connector alike.
+fn reject_code(reason: &cvx_sources::RejectReason) -> PgSqlErrorCode {
+    use cvx_sources::RejectReason as R;
+    match reason {
+        R::BadTimestamp { .. } => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+        _ => PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
+    }
+}
+
+impl Error {
+    /// Raises the error where no Result can carry it.
+    pub fn raise(self) -> ! {
+        ErrorReport::from(self).report(PgLogLevel::ERROR);
+        unreachable!("ERROR does not return")
+    }
+}
+
+impl From<Error> for ErrorReport {
+    fn from(error: Error) -> Self {
+        let it = error.text();
+        let mut report = ErrorReport::new(it.code, it.message, "cvx");
+        if let Some(detail) = it.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = it.hint {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}
+
+impl From<cvx_math::Error> for Error {
+    fn from(error: cvx_math::Error) -> Self {
+        Error::Math(error)
+    }
+}
+
+/// Keeps Rust backtraces, with their source paths, out of the DETAIL of errors even where the server's
+/// environment asks for them: the answer to that question is cached by asking it once, here.
+pub fn init() {
+    const VARIABLE: &str = "RUST_LIB_BACKTRACE";
+    let before = std::env::var_os(VARIABLE);
+    // SAFETY: a backend runs one thread when it loads a library.
+    unsafe {
+        std::env::set_var(VARIABLE, "0");
+        let _ = std::backtrace::Backtrace::capture();
+        match before {
+            Some(value) => std::env::set_var(VARIABLE, value),
+            None => std::env::remove_var(VARIABLE),
+        }
+    }
+}

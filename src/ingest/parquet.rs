@@ -1,0 +1,82 @@
+//! One run of `cvx.ingest_parquet`.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+use cvx_sources::Record;
+use cvx_sources::parquet::{Config, Parquet};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::reader::Reader;
+use super::writer::Writer;
+use crate::catalog::run::Counts;
+use crate::catalog::{dead_letter, run, space::Space};
+use crate::error::Error;
+
+/// What a run did.
+pub struct Outcome {
+    pub run_id: i64,
+    pub files: usize,
+    pub counts: Counts,
+    pub reject_reasons: BTreeMap<&'static str, i64>,
+}
+
+/// Reads everything that `config` names into the space, in the caller's transaction.
+pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, ErrorReport> {
+    let partition = writable_partition(space)?;
+    let connector = Parquet::open(config).map_err(Error::Source)?;
+    let run_id = run::start(source, space.space_id)?;
+    let mut outcome = Outcome { run_id, files: 0, counts: Counts::default(), reject_reasons: BTreeMap::new() };
+    let mut reader = Reader::start(connector).map_err(Error::Source)?;
+    let mut writer = Writer::new(space, partition, source);
+    while let Some(batch) = reader.next().map_err(Error::Source)? {
+        pgrx::check_for_interrupts!();
+        let records: Vec<Record<'_>> = batch.records().collect();
+        let done = writer.write(&records)?;
+        dead_letter::insert(run_id, source, space.space_id, batch.rejects())?;
+        for reject in batch.rejects() {
+            *outcome.reject_reasons.entry(reject.reason.code()).or_default() += 1;
+        }
+        let counts = &mut outcome.counts;
+        counts.read += batch.rows_read() as i64;
+        counts.written += done.written as i64;
+        counts.skipped += done.skipped as i64;
+        counts.rejected += batch.rejects().len() as i64;
+        counts.bytes += batch.bytes() as i64;
+    }
+    outcome.files = reader.progress.parts_done;
+    run::finish(run_id, &outcome.counts)?;
+    Ok(outcome)
+}
+
+/// The space's partition, after the checks that COPY makes of a user: INSERT on it, and no row-level security.
+fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
+    let relation = |schema: &str, table: &str| {
+        // Names out of the catalog hold no NUL; a name that is not there any more gives the invalid OID.
+        let (schema, table) = (CString::new(schema).unwrap_or_default(), CString::new(table).unwrap_or_default());
+        // SAFETY: both are C strings; missing_ok lookups return InvalidOid.
+        unsafe { pg_sys::get_relname_relid(table.as_ptr(), pg_sys::get_namespace_oid(schema.as_ptr(), true)) }
+    };
+    let partition = relation("cvx_space", &space.name);
+    if partition == pg_sys::InvalidOid {
+        return Err(Error::UnknownSpace { name: space.name.clone() }.into());
+    }
+    // SAFETY: plain catalog look-ups on an existing relation; a failed check raises its own error.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(c"cvx.ingest_parquet()".as_ptr());
+        pg_sys::PreventCommandIfParallelMode(c"cvx.ingest_parquet()".as_ptr());
+        let granted = pg_sys::pg_class_aclcheck(partition, pg_sys::GetUserId(), pg_sys::ACL_INSERT.into());
+        if granted != pg_sys::AclResult::ACLCHECK_OK {
+            let name = CString::new(space.name.as_str()).unwrap_or_default();
+            pg_sys::aclcheck_error(granted, pg_sys::ObjectType::OBJECT_TABLE, name.as_ptr());
+        }
+        for table in [partition, relation("cvx", "embedding")] {
+            let rls = pg_sys::check_enable_rls(table, pg_sys::InvalidOid, false);
+            if rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
+                return Err(Error::RowSecurity { table: String::from("cvx.embedding") }.into());
+            }
+        }
+    }
+    Ok(partition)
+}

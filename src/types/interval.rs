@@ -1,0 +1,35 @@
+//! Intervals as microseconds, under rules that keep the functions immutable.
+
+use pgrx::datum::Interval;
+
+use crate::error::Error;
+
+const DAY: i128 = 86_400_000_000;
+
+/// A unit of time in microseconds: a day is 24 hours and a month 30 days, as PostgreSQL compares intervals.
+pub fn unit_micros(name: &'static str, interval: &Interval) -> Result<f64, Error> {
+    let (months, days) = (i128::from(interval.months()), i128::from(interval.days()));
+    let micros = (months * 30 + days) * DAY + i128::from(interval.micros());
+    if micros <= 0 || is_infinite(interval) {
+        return Err(Error::UnitNotPositive { name });
+    }
+    Ok(micros as f64)
+}
+
+/// A fixed step in microseconds; months have no fixed length (date_bin refuses them too).
+pub fn step_micros(name: &'static str, interval: &Interval) -> Result<i64, Error> {
+    if is_infinite(interval) {
+        return Err(Error::UnitNotPositive { name });
+    }
+    if interval.months() != 0 {
+        return Err(Error::StepWithMonths);
+    }
+    let micros = i128::from(interval.days()) * DAY + i128::from(interval.micros());
+    i64::try_from(micros).ok().filter(|&it| it > 0).ok_or(Error::UnitNotPositive { name })
+}
+
+/// PostgreSQL 17 has infinite intervals, all three fields at an extreme.
+fn is_infinite(interval: &Interval) -> bool {
+    let extreme = (interval.months(), interval.days(), interval.micros());
+    extreme == (i32::MAX, i32::MAX, i64::MAX) || extreme == (i32::MIN, i32::MIN, i64::MIN)
+}
