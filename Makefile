@@ -50,7 +50,7 @@ psql: ## a session in it
 	@scripts/cluster.sh psql
 
 bench: ## benches of speed against stated bars
-	@scripts/bench.sh
+	@scripts/bench.sh $(BENCH)
 
 lint: ## formatting and clippy, warnings as errors
 	@scripts/lint.sh

@@ -1,0 +1,76 @@
+"""What the SQL benches share. The server is the one that `make bench` started and named in PGHOST and so on."""
+
+import os
+import statistics
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psycopg
+
+
+def connect() -> psycopg.Connection:
+    """An autocommit connection to a new database with cvx in it, named after the bench."""
+    name = "bench_" + Path(sys.argv[0]).stem
+    with psycopg.connect(autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        admin.execute(f'CREATE DATABASE "{name}"')
+    conn = psycopg.connect(dbname=name, autocommit=True)
+    conn.execute("SET client_min_messages = warning")
+    conn.execute("CREATE EXTENSION cvx CASCADE")
+    return conn
+
+
+def files() -> Path:
+    """A folder that this process writes and the server reads."""
+    return Path(os.environ["CVX_TEST_FILES"])
+
+
+def seconds(action) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def alternate(first, second, rounds: int) -> tuple[float, float]:
+    """The median times of two actions, taken in turns after one round that does not count."""
+    times = [(seconds(first), seconds(second)) for _ in range(rounds + 1)][1:]
+    return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
+
+
+@contextmanager
+def peak_memory(pid: int):
+    """Yields a dict whose `mb` is, afterwards, the most private memory (RssAnon) that the process held meanwhile."""
+    peak = {"mb": 0.0}
+    stop = threading.Event()
+
+    def watch():
+        while not stop.wait(0.005):
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    peak["mb"] = max(peak["mb"], int(line.split()[1]) / 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def random_walks(rng: np.random.Generator, entities: int, points: int, dims: int) -> np.ndarray:
+    """(entities, points, dims) float32 of unit length: a centre an entity, and noise around it."""
+    x = rng.standard_normal((entities, 1, dims), dtype=np.float32)
+    x = x + 0.3 * rng.standard_normal((entities, points, dims), dtype=np.float32)
+    return x / np.linalg.norm(x, axis=2, keepdims=True)
+
+
+def report(name: str, value: float, bar: float, at_least: bool) -> bool:
+    """Prints a ratio beside its bar; returns whether it holds."""
+    holds = value >= bar if at_least else value <= bar
+    print(f"  {name}: {value:.2f} (bar: {'at least' if at_least else 'at most'} {bar:g}) {'met' if holds else 'MISSED'}")
+    return holds
