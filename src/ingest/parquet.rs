@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 
 use cvx_sources::Record;
-use cvx_sources::parquet::{Config, Parquet};
+use cvx_sources::parquet::{Config, ParquetConnector};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -25,7 +25,7 @@ pub struct Outcome {
 /// Reads everything that `config` names into the space, in the caller's transaction.
 pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, ErrorReport> {
     let partition = writable_partition(space)?;
-    let connector = Parquet::open(config).map_err(Error::Source)?;
+    let connector = ParquetConnector::open(config).map_err(|it| Error::Source(it.into()))?;
     let run_id = run::start(source, space.space_id)?;
     let mut outcome = Outcome { run_id, files: 0, counts: Counts::default(), reject_reasons: BTreeMap::new() };
     let mut reader = Reader::start(connector).map_err(Error::Source)?;

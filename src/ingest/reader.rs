@@ -47,7 +47,9 @@ impl Reader {
                     self.progress = progress;
                     return Ok(batch);
                 }
-                Err(RecvTimeoutError::Timeout) => pgrx::check_for_interrupts!(),
+                Err(RecvTimeoutError::Timeout) => {
+                    pgrx::check_for_interrupts!();
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(SourceError {
                         kind: ErrorKind::Corrupt,
