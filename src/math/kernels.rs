@@ -1,7 +1,8 @@
 //! The inner loops: sums of products over `f32` rows, carried in `f64`.
 //!
-//! Eight independent accumulators let the compiler keep vector registers full without reassociating a
-//! sum behind our back; `multiversion` picks the widest instruction set of the machine at run time.
+//! Sixteen independent accumulators let the compiler keep vector registers full without reassociating a
+//! sum behind our back; `multiversion` picks the widest instruction set of the machine at run time. Products
+//! and sums are rounded one by one on all of them (never fused), so every machine gives the same number.
 
 use multiversion::multiversion;
 
@@ -11,29 +12,38 @@ macro_rules! sum_over {
     ($a:ident, $b:ident, |$x:ident, $y:ident| $term:expr) => {{
         let n = $a.len().min($b.len());
         let (a, b) = (&$a[..n], &$b[..n]);
-        let mut lanes = [0.0f64; LANES];
         let (ca, cb) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-        let (ra, rb) = (ca.remainder(), cb.remainder());
-        for (xs, ys) in ca.zip(cb) {
-            for i in 0..LANES {
-                let ($x, $y) = (f64::from(xs[i]), f64::from(ys[i]));
-                lanes[i] += $term;
-            }
-        }
-        let mut tail = 0.0;
-        for (&x, &y) in ra.iter().zip(rb) {
+        let mut total = 0.0;
+        for (&x, &y) in ca.remainder().iter().zip(cb.remainder()) {
             let ($x, $y) = (f64::from(x), f64::from(y));
-            tail += $term;
+            total += $term;
         }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width {
-                lanes[i] += lanes[i + width];
+        if n >= LANES {
+            let mut lanes = [0.0f64; LANES];
+            for (xs, ys) in ca.zip(cb) {
+                for i in 0..LANES {
+                    let ($x, $y) = (f64::from(xs[i]), f64::from(ys[i]));
+                    lanes[i] += $term;
+                }
             }
-            width /= 2;
+            total += sum_of_lanes(&lanes);
         }
-        lanes[0] + tail
+        total
     }};
+}
+
+/// Sum as a tree. Not inlined: seeing it, the compiler lays the loop above out in pairs of lanes, at half the speed.
+#[inline(never)]
+fn sum_of_lanes(lanes: &[f64; LANES]) -> f64 {
+    let mut lanes = *lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 /// Inner product of two rows.
@@ -60,6 +70,7 @@ pub fn norm(a: &[f32]) -> f64 {
 
 /// Inner product of two rows of `f64`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+#[allow(clippy::useless_conversion)]
 pub fn dot_f64(a: &[f64], b: &[f64]) -> f64 {
     sum_over!(a, b, |x, y| x * y)
 }
