@@ -11,27 +11,31 @@ SELECT package,
        cvx.num_points(t) AS releases,
        cvx.start_ts(t)::date AS from_day,
        cvx.end_ts(t)::date AS to_day,
-       count(c.ts) AS change_points,
-       (array_agg(c.ts ORDER BY c.severity DESC))[1] AS strongest_at,
-       max(c.severity) AS severity,
-       (array_agg(vector_norm(c.shift) ORDER BY c.severity DESC))[1] AS shift,
+       c.breaks,
+       c.strongest_at,
+       c.severity,
+       c.shift,
        cvx.drift(t) AS drift,
-       cvx.mean_speed(t, '1 year') AS speed_per_year,
+       cvx.mean_speed(t, '365 days') AS speed_per_year,
        cvx.stability_score(t) AS stability
-FROM trajectories LEFT JOIN LATERAL cvx.changepoints(t) AS c ON true
-GROUP BY package, t;
+FROM trajectories, LATERAL (
+    SELECT count(*) AS breaks,
+           (array_agg(ts::date ORDER BY severity DESC))[1] AS strongest_at,
+           max(severity) AS severity,
+           (array_agg(vector_norm(shift) ORDER BY severity DESC))[1] AS shift
+    FROM cvx.changepoints(t, min_size => 5)) AS c;
 
 SELECT format(
-    'Of %s packages, %s show a change of what their releases are about that chance does not explain (at a false-alarm '
-    'rate of 5 %% a package). The strongest break: %s, on %s.',
-    count(*), count(*) FILTER (WHERE change_points > 0),
+    'Of %s packages, %s changed what their releases are about, for five releases or longer. The strongest break: %s, '
+    'on %s.',
+    count(*), count(*) FILTER (WHERE breaks > 0),
     (array_agg(package ORDER BY severity DESC NULLS LAST))[1],
-    (array_agg(strongest_at::date ORDER BY severity DESC NULLS LAST))[1]) AS text
+    (array_agg(strongest_at ORDER BY severity DESC NULLS LAST))[1]) AS text
 FROM demo_moved \gset
 \echo :text
 \echo
 
-SELECT package, releases, from_day AS "from", to_day AS "to", change_points AS breaks, strongest_at::date AS strongest,
+SELECT package, releases, from_day AS "from", to_day AS "to", breaks, strongest_at AS strongest,
        round(severity::numeric, 2) AS severity, round(shift::numeric, 2) AS shift,
        round(drift::numeric, 2) AS drift, round(speed_per_year::numeric, 1) AS "speed/year",
        round(stability::numeric, 2) AS stability

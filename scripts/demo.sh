@@ -32,7 +32,7 @@ printf '\n'
 run --file "$ROOT/demo/20_moved.sql"
 cat <<'TEXT'
 How to read it:
-  breaks      change points found by cvx.changepoints (exact PELT, penalty calibrated from each package's own noise)
+  breaks      change points by cvx.changepoints: exact PELT, its penalty calibrated from each package's own noise
   severity    size of the strongest one: 0.5 is a shift as large as the noise between releases, 0.8 twice that
   shift       distance between the mean embeddings before and after it (the vectors have length 1)
   drift       cosine distance of the first and the last release: two single texts, so it is noisy
