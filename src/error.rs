@@ -8,30 +8,80 @@ use crate::types::timestamp;
 /// What a caller did that cvx refuses. Values are shown as the caller gave them.
 #[derive(Debug)]
 pub enum Error {
-    MixedDimensions { expected: usize, found: usize, ts: i64 },
-    DifferentDimensions { left: usize, right: usize },
-    TooManyDimensions { dims: usize },
+    MixedDimensions {
+        expected: usize,
+        found: usize,
+        ts: i64,
+    },
+    DifferentDimensions {
+        left: usize,
+        right: usize,
+    },
+    TooManyDimensions {
+        dims: usize,
+    },
     NoDimensions,
-    NotFinite { element: usize, value: f32, ts: i64 },
+    NotFinite {
+        element: usize,
+        value: f32,
+        ts: i64,
+    },
     InfiniteTimestamp,
-    DuplicateTimestamp { ts: i64 },
-    TimesNotIncreasing { before: i64, after: i64 },
-    OverlappingRanges { left_end: i64, right_start: i64 },
-    TooLarge { points: usize, dims: usize },
-    OutOfMemory { bytes: usize },
-    TrajectoryText { input: String, position: usize, problem: String },
-    TrajectoryBinary { problem: String },
-    Corrupt { kind: &'static str, problem: String },
-    Overflow { function: &'static str, element: usize, value: f64 },
+    DuplicateTimestamp {
+        ts: i64,
+    },
+    TimesNotIncreasing {
+        before: i64,
+        after: i64,
+    },
+    OverlappingRanges {
+        left_end: i64,
+        right_start: i64,
+    },
+    TooLarge {
+        points: usize,
+        dims: usize,
+    },
+    OutOfMemory {
+        bytes: usize,
+    },
+    TrajectoryText {
+        input: String,
+        position: usize,
+        problem: String,
+    },
+    TrajectoryBinary {
+        problem: String,
+    },
+    Corrupt {
+        kind: &'static str,
+        problem: String,
+    },
+    Overflow {
+        function: &'static str,
+        element: usize,
+        value: f64,
+    },
     StepWithMonths,
-    UnitNotPositive { name: &'static str },
+    UnitNotPositive {
+        name: &'static str,
+    },
     NotAnAggregate,
     Math(cvx_math::Error),
-    UnknownSpace { name: String },
+    UnknownSpace {
+        name: String,
+    },
     EmbeddingRefused(cvx_sources::RejectReason),
-    NotServerFileReader { path: String },
-    NullArgument { function: &'static str, argument: &'static str },
-    RowSecurity { table: String },
+    NotServerFileReader {
+        path: String,
+    },
+    NullArgument {
+        function: &'static str,
+        argument: &'static str,
+    },
+    RowSecurity {
+        table: String,
+    },
     Source(cvx_sources::SourceError),
 }
 
@@ -48,7 +98,12 @@ struct Text {
 }
 
 fn text(code: PgSqlErrorCode, message: impl Into<String>) -> Text {
-    Text { code, message: message.into(), detail: None, hint: None }
+    Text {
+        code,
+        message: message.into(),
+        detail: None,
+        hint: None,
+    }
 }
 
 impl Text {

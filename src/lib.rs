@@ -11,15 +11,48 @@ mod types;
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/install/00_schema.sql", name = "schema", bootstrap);
-extension_sql_file!("../sql/install/10_trajectory.sql", name = "trajectory", requires = ["schema"]);
-extension_sql_file!("../sql/install/20_calculus.sql", name = "calculus", requires = ["trajectory"]);
-extension_sql_file!("../sql/install/30_stats.sql", name = "stats", requires = ["calculus"]);
-extension_sql_file!("../sql/install/40_changepoints.sql", name = "changepoints", requires = ["stats"]);
-extension_sql_file!("../sql/install/50_plot.sql", name = "plot", requires = ["changepoints"]);
+extension_sql_file!(
+    "../sql/install/10_trajectory.sql",
+    name = "trajectory",
+    requires = ["schema"]
+);
+extension_sql_file!(
+    "../sql/install/20_calculus.sql",
+    name = "calculus",
+    requires = ["trajectory"]
+);
+extension_sql_file!(
+    "../sql/install/30_stats.sql",
+    name = "stats",
+    requires = ["calculus"]
+);
+extension_sql_file!(
+    "../sql/install/40_changepoints.sql",
+    name = "changepoints",
+    requires = ["stats"]
+);
+extension_sql_file!(
+    "../sql/install/50_plot.sql",
+    name = "plot",
+    requires = ["changepoints"]
+);
 extension_sql_file!("../sql/install/60_space.sql", name = "space", requires = ["plot"]);
-extension_sql_file!("../sql/install/65_provenance.sql", name = "provenance", requires = ["space"]);
-extension_sql_file!("../sql/install/70_ingest.sql", name = "ingest", requires = ["provenance"]);
-extension_sql_file!("../sql/install/90_grants.sql", name = "grants", requires = ["ingest"], finalize);
+extension_sql_file!(
+    "../sql/install/65_provenance.sql",
+    name = "provenance",
+    requires = ["space"]
+);
+extension_sql_file!(
+    "../sql/install/70_ingest.sql",
+    name = "ingest",
+    requires = ["provenance"]
+);
+extension_sql_file!(
+    "../sql/install/90_grants.sql",
+    name = "grants",
+    requires = ["ingest"],
+    finalize
+);
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -117,5 +117,8 @@ pub fn delete(space_id: i32, records: &[Record<'_>]) -> Result<(), ErrorReport> 
 fn keys(records: &[Record<'_>]) -> (Vec<String>, Vec<Option<TimestampWithTimeZone>>) {
     // Validated records hold times in range only.
     let time = |it: &Record<'_>| TimestampWithTimeZone::try_from(it.ts).ok();
-    (records.iter().map(|it| it.entity_id.to_owned()).collect(), records.iter().map(time).collect())
+    (
+        records.iter().map(|it| it.entity_id.to_owned()).collect(),
+        records.iter().map(time).collect(),
+    )
 }

@@ -13,5 +13,9 @@ use pgrx::spi;
 
 /// An SPI failure that no user can cause: the statement text is ours.
 pub fn internal(error: spi::Error) -> ErrorReport {
-    ErrorReport::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("internal statement failed: {error}"), "cvx")
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        format!("internal statement failed: {error}"),
+        "cvx",
+    )
 }

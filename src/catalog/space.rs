@@ -17,12 +17,23 @@ impl Space {
         let query = "SELECT s.space_id, s.dims FROM cvx.space s WHERE s.name OPERATOR(pg_catalog.=) $1";
         let (space_id, dims) = Spi::connect(|client| {
             let rows = client.select(query, Some(1), &[name.into()])?;
-            if rows.is_empty() { Ok((None, None)) } else { rows.first().get_two::<i32, i32>() }
+            if rows.is_empty() {
+                Ok((None, None))
+            } else {
+                rows.first().get_two::<i32, i32>()
+            }
         })
         .map_err(internal)?;
         let (Some(space_id), Some(dims)) = (space_id, dims) else {
-            return Err(Error::UnknownSpace { name: name.to_owned() }.into());
+            return Err(Error::UnknownSpace {
+                name: name.to_owned(),
+            }
+            .into());
         };
-        Ok(Space { space_id, name: name.to_owned(), dims: dims.unsigned_abs() as usize })
+        Ok(Space {
+            space_id,
+            name: name.to_owned(),
+            dims: dims.unsigned_abs() as usize,
+        })
     }
 }

@@ -16,9 +16,13 @@ fn velocity(
     at: Option<TimestampTz>,
     unit: Option<Interval>,
 ) -> Result<Option<VectorResult>, ErrorReport> {
-    let (Some(t), Some(unit)) = (t, unit) else { return Ok(None) };
+    let (Some(t), Some(unit)) = (t, unit) else {
+        return Ok(None);
+    };
     let value = calculus::velocity(&t.path(), at, unit_micros("unit", &unit)?);
-    Ok(value.map(|it| VectorResult::from_f64("velocity", &it)).transpose()?)
+    Ok(value
+        .map(|it| VectorResult::from_f64("velocity", &it))
+        .transpose()?)
 }
 
 #[pg_extern(sql = false)]
@@ -27,7 +31,9 @@ fn speed(
     at: Option<TimestampTz>,
     unit: Option<Interval>,
 ) -> Result<Option<f64>, ErrorReport> {
-    let (Some(t), Some(unit)) = (t, unit) else { return Ok(None) };
+    let (Some(t), Some(unit)) = (t, unit) else {
+        return Ok(None);
+    };
     Ok(calculus::speed(&t.path(), at, unit_micros("unit", &unit)?))
 }
 
@@ -42,9 +48,13 @@ fn acceleration(
     at: Option<TimestampTz>,
     unit: Option<Interval>,
 ) -> Result<Option<VectorResult>, ErrorReport> {
-    let (Some(t), Some(unit)) = (t, unit) else { return Ok(None) };
+    let (Some(t), Some(unit)) = (t, unit) else {
+        return Ok(None);
+    };
     let value = calculus::acceleration(&t.path(), at, unit_micros("unit", &unit)?);
-    Ok(value.map(|it| VectorResult::from_f64("acceleration", &it)).transpose()?)
+    Ok(value
+        .map(|it| VectorResult::from_f64("acceleration", &it))
+        .transpose()?)
 }
 
 #[pg_extern(sql = false)]

@@ -11,7 +11,10 @@ use crate::types::vector::VectorResult;
 
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments, reason = "the arguments of the SQL function")]
-#[allow(clippy::type_complexity, reason = "pgrx reads the row type from the signature")]
+#[allow(
+    clippy::type_complexity,
+    reason = "pgrx reads the row type from the signature"
+)]
 fn changepoints(
     t: Option<Trajectory>,
     method: Option<&str>,
@@ -34,7 +37,8 @@ fn changepoints(
     ErrorReport,
 > {
     let arguments = (t, method, cost, min_size, alpha, autocorrelated);
-    let (Some(t), Some(method), Some(cost), Some(min_size), Some(alpha), Some(autocorrelated)) = arguments else {
+    let (Some(t), Some(method), Some(cost), Some(min_size), Some(alpha), Some(autocorrelated)) = arguments
+    else {
         return Ok(TableIterator::empty());
     };
     let options = options(method, cost, penalty, min_size, alpha, gamma, autocorrelated)?;
@@ -65,7 +69,11 @@ fn options(
     autocorrelated: bool,
 ) -> Result<Options, Error> {
     let invalid = |name, value: &str, expected| {
-        Error::Math(cvx_math::Error::InvalidParameter { name, value: format!("{value:?}"), expected })
+        Error::Math(cvx_math::Error::InvalidParameter {
+            name,
+            value: format!("{value:?}"),
+            expected,
+        })
     };
     if method != "pelt" {
         return Err(invalid("method", method, "'pelt'"));
@@ -78,5 +86,11 @@ fn options(
     };
     let min_size = usize::try_from(min_size)
         .map_err(|_| invalid("min_size", &min_size.to_string(), "a number of points, 1 or more"))?;
-    Ok(Options { cost, penalty, min_size, alpha, autocorrelated })
+    Ok(Options {
+        cost,
+        penalty,
+        min_size,
+        alpha,
+        autocorrelated,
+    })
 }

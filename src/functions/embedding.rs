@@ -11,7 +11,12 @@ use crate::types::vector::Vector;
 
 #[pg_extern(sql = false)]
 fn check_embedding(dims: i32, entity_id: &str, ts: TimestampTz, vec: Vector) -> Result<bool, ErrorReport> {
-    let record = Record { entity_id, ts, vector: vec.as_slice(), ..Record::default() };
+    let record = Record {
+        entity_id,
+        ts,
+        vector: vec.as_slice(),
+        ..Record::default()
+    };
     validate(&record, dims.unsigned_abs() as usize).map_err(Error::EmbeddingRefused)?;
     Ok(true)
 }
@@ -23,8 +28,13 @@ fn trajectory(
     from_ts: Option<TimestampTz>,
     to_ts: Option<TimestampTz>,
 ) -> Result<Option<TrajectoryDatum>, ErrorReport> {
-    let (Some(entity_id), Some(space)) = (entity_id, space) else { return Ok(None) };
+    let (Some(entity_id), Some(space)) = (entity_id, space) else {
+        return Ok(None);
+    };
     let space = Space::by_name(space)?;
-    let (from_ts, to_ts) = (from_ts.unwrap_or(TimestampTz::MIN), to_ts.unwrap_or(TimestampTz::MAX));
+    let (from_ts, to_ts) = (
+        from_ts.unwrap_or(TimestampTz::MIN),
+        to_ts.unwrap_or(TimestampTz::MAX),
+    );
     embedding::trajectory(space.space_id, entity_id, from_ts, to_ts)
 }

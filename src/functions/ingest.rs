@@ -11,7 +11,10 @@ use crate::ingest::parquet;
 
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments, reason = "the arguments of the SQL function")]
-#[allow(clippy::type_complexity, reason = "pgrx reads the row type from the signature")]
+#[allow(
+    clippy::type_complexity,
+    reason = "pgrx reads the row type from the signature"
+)]
 fn ingest_parquet(
     path: Option<String>,
     space: Option<&str>,
@@ -42,7 +45,10 @@ fn ingest_parquet(
     ErrorReport,
 > {
     let required = |value: Option<String>, argument| {
-        value.ok_or(Error::NullArgument { function: "cvx.ingest_parquet", argument })
+        value.ok_or(Error::NullArgument {
+            function: "cvx.ingest_parquet",
+            argument,
+        })
     };
     let path = required(path, "path")?;
     // SAFETY: role look-ups of the running user.

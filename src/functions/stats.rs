@@ -36,7 +36,10 @@ fn hurst(t: Trajectory) -> Option<f64> {
 }
 
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity, reason = "pgrx reads the row type from the signature")]
+#[allow(
+    clippy::type_complexity,
+    reason = "pgrx reads the row type from the signature"
+)]
 fn drift_report(
     t: Trajectory,
     top: i32,

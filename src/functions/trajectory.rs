@@ -48,8 +48,12 @@ fn points(
     let path = t.path();
     let (mut times, mut values, dims) = (Vec::new(), Vec::new(), path.dims);
     let bytes = size_of_val(path.times) + size_of_val(path.values);
-    times.try_reserve_exact(path.len()).map_err(|_| Error::OutOfMemory { bytes })?;
-    values.try_reserve_exact(path.values.len()).map_err(|_| Error::OutOfMemory { bytes })?;
+    times
+        .try_reserve_exact(path.len())
+        .map_err(|_| Error::OutOfMemory { bytes })?;
+    values
+        .try_reserve_exact(path.values.len())
+        .map_err(|_| Error::OutOfMemory { bytes })?;
     times.extend_from_slice(path.times);
     values.extend_from_slice(path.values);
     let point = move |(i, ts)| (ts, VectorResult::new(&values[i * dims..(i + 1) * dims]));
@@ -66,13 +70,17 @@ fn slice(
     let path = t.path();
     let start = from_ts.map_or(0, |from| path.times.partition_point(|&ts| ts < from));
     let end = to_ts.map_or(path.len(), |to| path.times.partition_point(|&ts| ts <= to));
-    Ok(Some(TrajectoryResult::from_path(path.slice(start.min(end)..end))?))
+    Ok(Some(TrajectoryResult::from_path(
+        path.slice(start.min(end)..end),
+    )?))
 }
 
 #[pg_extern(sql = false)]
 fn value_at(t: Trajectory, ts: TimestampTz) -> Result<Option<VectorResult>, ErrorReport> {
     let value = calculus::value_at(&t.path(), ts);
-    Ok(value.map(|it| VectorResult::from_f64("value_at", &it)).transpose()?)
+    Ok(value
+        .map(|it| VectorResult::from_f64("value_at", &it))
+        .transpose()?)
 }
 
 #[pg_extern(sql = false)]
@@ -87,7 +95,10 @@ fn resample(t: Trajectory, step: Interval) -> Result<TrajectoryResult, ErrorRepo
 fn append(t: Trajectory, ts: TimestampTz, vec: Vector) -> Result<TrajectoryResult, ErrorReport> {
     check_point(ts, vec.as_slice())?;
     let one = [ts];
-    Ok(join(t.path(), Path::new(&one, vec.as_slice(), vec.as_slice().len()))?)
+    Ok(join(
+        t.path(),
+        Path::new(&one, vec.as_slice(), vec.as_slice().len()),
+    )?)
 }
 
 #[pg_extern(sql = false)]
@@ -103,13 +114,19 @@ fn join(a: Path<'_>, b: Path<'_>) -> Result<TrajectoryResult, Error> {
         return TrajectoryResult::from_path(if a.is_empty() { b } else { a });
     };
     if a.dims != b.dims {
-        return Err(Error::DifferentDimensions { left: a.dims, right: b.dims });
+        return Err(Error::DifferentDimensions {
+            left: a.dims,
+            right: b.dims,
+        });
     }
     if left_end == right_start {
         return Err(Error::DuplicateTimestamp { ts: left_end });
     }
     if left_end > right_start {
-        return Err(Error::OverlappingRanges { left_end, right_start });
+        return Err(Error::OverlappingRanges {
+            left_end,
+            right_start,
+        });
     }
     let mut result = TrajectoryResult::with_size(a.len() + b.len(), a.dims)?;
     let (times, values) = result.arrays();

@@ -71,7 +71,9 @@ pub fn copy_from(partition: pg_sys::Oid, source: &str, records: &[Record<'_>]) {
         let lock = pg_sys::RowExclusiveLock as c_int;
         pg_sys::addRangeTableEntryForRelation(state, relation, lock, ptr::null_mut(), false, false);
         let string = |text: &CStr| pg_sys::makeString(pg_sys::pstrdup(text.as_ptr())).cast::<c_void>();
-        let columns = COLUMNS.iter().fold(ptr::null_mut(), |list, name| pg_sys::lappend(list, string(name)));
+        let columns = COLUMNS
+            .iter()
+            .fold(ptr::null_mut(), |list, name| pg_sys::lappend(list, string(name)));
         let format = pg_sys::makeDefElem(pg_sys::pstrdup(c"format".as_ptr()), string(c"binary").cast(), -1);
         let options = pg_sys::lappend(ptr::null_mut(), format.cast());
         let copy = pg_sys::BeginCopyFrom(
@@ -134,10 +136,22 @@ fn encode(out: &mut Vec<u8>, source: &str, record: &Record<'_>) {
     field(out, Some(&record.ts.to_be_bytes()));
     vector(out, record.vector);
     field(out, Some(source.as_bytes()));
-    for text in [record.model_version, record.model_hash, record.input_hash, record.pipeline_hash] {
+    for text in [
+        record.model_version,
+        record.model_hash,
+        record.input_hash,
+        record.pipeline_hash,
+    ] {
         field(out, text.map(str::as_bytes));
     }
-    field(out, record.produced_at.map(i64::to_be_bytes).as_ref().map(|it| it.as_slice()));
+    field(
+        out,
+        record
+            .produced_at
+            .map(i64::to_be_bytes)
+            .as_ref()
+            .map(|it| it.as_slice()),
+    );
     match record.attrs {
         None => field(out, None),
         Some(attrs) => {

@@ -27,7 +27,12 @@ pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, Er
     let partition = writable_partition(space)?;
     let connector = ParquetConnector::open(config).map_err(|it| Error::Source(it.into()))?;
     let run_id = run::start(source, space.space_id)?;
-    let mut outcome = Outcome { run_id, files: 0, counts: Counts::default(), reject_reasons: BTreeMap::new() };
+    let mut outcome = Outcome {
+        run_id,
+        files: 0,
+        counts: Counts::default(),
+        reject_reasons: BTreeMap::new(),
+    };
     let mut reader = Reader::start(connector).map_err(Error::Source)?;
     let mut writer = Writer::new(space, partition, source);
     while let Some(batch) = reader.next().map_err(Error::Source)? {
@@ -54,13 +59,19 @@ pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, Er
 fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
     let relation = |schema: &str, table: &str| {
         // Names out of the catalog hold no NUL; a name that is not there any more gives the invalid OID.
-        let (schema, table) = (CString::new(schema).unwrap_or_default(), CString::new(table).unwrap_or_default());
+        let (schema, table) = (
+            CString::new(schema).unwrap_or_default(),
+            CString::new(table).unwrap_or_default(),
+        );
         // SAFETY: both are C strings; missing_ok lookups return InvalidOid.
         unsafe { pg_sys::get_relname_relid(table.as_ptr(), pg_sys::get_namespace_oid(schema.as_ptr(), true)) }
     };
     let partition = relation("cvx_space", &space.name);
     if partition == pg_sys::InvalidOid {
-        return Err(Error::UnknownSpace { name: space.name.clone() }.into());
+        return Err(Error::UnknownSpace {
+            name: space.name.clone(),
+        }
+        .into());
     }
     // SAFETY: plain catalog look-ups on an existing relation; a failed check raises its own error.
     unsafe {
@@ -74,7 +85,10 @@ fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
         for table in [partition, relation("cvx", "embedding")] {
             let rls = pg_sys::check_enable_rls(table, pg_sys::InvalidOid, false);
             if rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
-                return Err(Error::RowSecurity { table: String::from("cvx.embedding") }.into());
+                return Err(Error::RowSecurity {
+                    table: String::from("cvx.embedding"),
+                }
+                .into());
             }
         }
     }

@@ -34,12 +34,18 @@ impl Reader {
             detail: None,
             hint: None,
         })?;
-        Ok(Reader { batches: Some(batches), thread: Some(thread), progress: Progress::default() })
+        Ok(Reader {
+            batches: Some(batches),
+            thread: Some(thread),
+            progress: Progress::default(),
+        })
     }
 
     /// The next batch, None at the end. Takes interrupts while it waits.
     pub fn next(&mut self) -> Result<Option<Batch>, SourceError> {
-        let Some(batches) = &self.batches else { return Ok(None) };
+        let Some(batches) = &self.batches else {
+            return Ok(None);
+        };
         loop {
             match batches.recv_timeout(PATIENCE) {
                 Ok(item) => {

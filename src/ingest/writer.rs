@@ -30,16 +30,27 @@ pub struct Written {
 
 impl<'a> Writer<'a> {
     pub fn new(space: &'a Space, partition: pg_sys::Oid, source: &'a str) -> Self {
-        Writer { space, partition, source, expect_conflicts: false }
+        Writer {
+            space,
+            partition,
+            source,
+            expect_conflicts: false,
+        }
     }
 
     /// Writes the records; of two with one key, and against a row that is there, the later produced one wins.
     pub fn write(&mut self, records: &[Record<'_>]) -> Result<Written, ErrorReport> {
         if records.is_empty() {
-            return Ok(Written { written: 0, skipped: 0 });
+            return Ok(Written {
+                written: 0,
+                skipped: 0,
+            });
         }
         if !self.expect_conflicts && self.copy_unless_conflict(records) {
-            return Ok(Written { written: records.len(), skipped: 0 });
+            return Ok(Written {
+                written: records.len(),
+                skipped: 0,
+            });
         }
         for _ in 1..ATTEMPTS {
             let (winners, replaced) = self.resolve(records)?;
@@ -48,13 +59,19 @@ impl<'a> Writer<'a> {
                 embedding::delete(self.space.space_id, &replaced)?;
             }
             if self.copy_unless_conflict(&winners) {
-                return Ok(Written { written: winners.len(), skipped: records.len() - winners.len() });
+                return Ok(Written {
+                    written: winners.len(),
+                    skipped: records.len() - winners.len(),
+                });
             }
         }
         let (winners, replaced) = self.resolve(records)?;
         embedding::delete(self.space.space_id, &replaced)?;
         copy_from(self.partition, self.source, &winners);
-        Ok(Written { written: winners.len(), skipped: records.len() - winners.len() })
+        Ok(Written {
+            written: winners.len(),
+            skipped: records.len() - winners.len(),
+        })
     }
 
     /// The records that go in, and those among them whose key a stored row holds that must go first.
@@ -79,7 +96,11 @@ impl<'a> Writer<'a> {
                 keep[i] = false;
             }
         }
-        let winners = candidates.into_iter().zip(keep).filter_map(|(it, keep)| keep.then_some(it)).collect();
+        let winners = candidates
+            .into_iter()
+            .zip(keep)
+            .filter_map(|(it, keep)| keep.then_some(it))
+            .collect();
         Ok((winners, replaced))
     }
 

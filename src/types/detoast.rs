@@ -17,7 +17,10 @@ impl Detoasted {
         // SAFETY: the caller vouches for the datum; pg_detoast_datum returns it unchanged or a palloc'd copy,
         // never NULL.
         let data = unsafe { NonNull::new_unchecked(pg_sys::pg_detoast_datum(original)) };
-        Detoasted { data, copied: data.as_ptr() != original }
+        Detoasted {
+            data,
+            copied: data.as_ptr() != original,
+        }
     }
 
     /// The whole value, header included.
@@ -45,7 +48,9 @@ pub(super) fn view<T: Pod>(bytes: &[u8], offset: usize, count: usize) -> Option<
     let part = bytes.get(offset..offset.checked_add(size)?)?;
     let start = part.as_ptr().cast::<T>();
     // SAFETY: the range was checked, alignment is checked here, and any bit pattern is a valid Pod.
-    start.is_aligned().then(|| unsafe { std::slice::from_raw_parts(start, count) })
+    start
+        .is_aligned()
+        .then(|| unsafe { std::slice::from_raw_parts(start, count) })
 }
 
 /// Numbers for which every bit pattern is a value.

@@ -25,7 +25,10 @@ pub fn step_micros(name: &'static str, interval: &Interval) -> Result<i64, Error
         return Err(Error::StepWithMonths);
     }
     let micros = i128::from(interval.days()) * DAY + i128::from(interval.micros());
-    i64::try_from(micros).ok().filter(|&it| it > 0).ok_or(Error::UnitNotPositive { name })
+    i64::try_from(micros)
+        .ok()
+        .filter(|&it| it > 0)
+        .ok_or(Error::UnitNotPositive { name })
 }
 
 /// PostgreSQL 17 has infinite intervals, all three fields at an extreme.

@@ -20,10 +20,19 @@ macro_rules! sql_argument {
                 // SAFETY: as above; pgrx calls this for arguments that are not NULL.
                 match unsafe { arg.unbox_arg_using_from_datum() } {
                     Some(value) => value,
-                    None => {
-                        crate::error::Error::NullArgument { function: "cvx", argument: $sql }.raise()
+                    None => crate::error::Error::NullArgument {
+                        function: "cvx",
+                        argument: $sql,
                     }
+                    .raise(),
                 }
+            }
+
+            unsafe fn unbox_nullable_arg(
+                arg: pgrx::callconv::Arg<'_, 'fcx>,
+            ) -> pgrx::nullable::Nullable<Self> {
+                // SAFETY: as above; a null pointer that is not marked NULL comes from nodeAgg's dummy argument.
+                unsafe { arg.unbox_arg_using_from_datum().into() }
             }
         }
     };

@@ -35,7 +35,15 @@ pub fn to_text(ts: TimestampTz) -> String {
             return format!("{ts} microseconds since 2000-01-01 (out of range)");
         }
         let style = pg_sys::USE_ISO_DATES as c_int;
-        pg_sys::EncodeDateTime(&mut tm, fraction, true, zone, abbreviation, style, buffer.as_mut_ptr());
+        pg_sys::EncodeDateTime(
+            &mut tm,
+            fraction,
+            true,
+            zone,
+            abbreviation,
+            style,
+            buffer.as_mut_ptr(),
+        );
         CStr::from_ptr(buffer.as_ptr()).to_string_lossy().into_owned()
     }
 }
@@ -46,7 +54,11 @@ pub fn from_text(text: &CStr) -> TimestampTz {
     let value: Option<i64> = unsafe {
         direct_function_call(
             pg_sys::timestamptz_in,
-            &[text.into_datum(), pg_sys::InvalidOid.into_datum(), (-1i32).into_datum()],
+            &[
+                text.into_datum(),
+                pg_sys::InvalidOid.into_datum(),
+                (-1i32).into_datum(),
+            ],
         )
     };
     value.unwrap_or(i64::MAX)

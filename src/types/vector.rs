@@ -28,11 +28,18 @@ impl Vector {
                         return values;
                     }
                 }
-                format!("{} bytes for {dims} dimensions, reserved field {unused}", bytes.len())
+                format!(
+                    "{} bytes for {dims} dimensions, reserved field {unused}",
+                    bytes.len()
+                )
             }
             _ => format!("{} bytes", bytes.len()),
         };
-        Error::Corrupt { kind: "vector", problem }.raise()
+        Error::Corrupt {
+            kind: "vector",
+            problem,
+        }
+        .raise()
     }
 }
 
@@ -61,16 +68,27 @@ impl VectorResult {
             if narrowed.is_finite() {
                 Ok(narrowed)
             } else {
-                Err(Error::Overflow { function, element: element + 1, value })
+                Err(Error::Overflow {
+                    function,
+                    element: element + 1,
+                    value,
+                })
             }
         };
-        values.iter().enumerate().map(narrow).collect::<Result<_, _>>().map(VectorResult)
+        values
+            .iter()
+            .enumerate()
+            .map(narrow)
+            .collect::<Result<_, _>>()
+            .map(VectorResult)
     }
 }
 
 impl IntoDatum for VectorResult {
     fn into_datum(self) -> Option<pg_sys::Datum> {
-        let dims = i16::try_from(self.0.len()).ok().filter(|&d| d >= 1 && usize::from(d as u16) <= MAX_DIMS)?;
+        let dims = i16::try_from(self.0.len())
+            .ok()
+            .filter(|&d| d >= 1 && usize::from(d as u16) <= MAX_DIMS)?;
         let size = HEADER_BYTES + 4 * self.0.len();
         // SAFETY: palloc returns `size` bytes, aligned to 8, or raises; all of them are written here.
         unsafe {

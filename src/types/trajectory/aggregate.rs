@@ -36,7 +36,11 @@ struct StateRef(NonNull<State>);
 
 impl FromDatum for StateRef {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
-        if is_null { None } else { NonNull::new(datum.cast_mut_ptr()).map(StateRef) }
+        if is_null {
+            None
+        } else {
+            NonNull::new(datum.cast_mut_ptr()).map(StateRef)
+        }
     }
 }
 
@@ -108,7 +112,10 @@ impl State {
         }
         let most = max_points(self.dims);
         if needed > most {
-            return Err(Error::TooLarge { points: needed, dims: self.dims });
+            return Err(Error::TooLarge {
+                points: needed,
+                dims: self.dims,
+            });
         }
         let capacity = needed.max(self.capacity * 2).max(FIRST_CAPACITY).min(most);
         let (times, values) = (8 * capacity, 4 * capacity * self.dims);
@@ -130,7 +137,11 @@ impl State {
     fn push(&mut self, ts: TimestampTz, values: &[f32]) -> Result<(), Error> {
         check_point(ts, values)?;
         if values.len() != self.dims {
-            return Err(Error::MixedDimensions { expected: self.dims, found: values.len(), ts });
+            return Err(Error::MixedDimensions {
+                expected: self.dims,
+                found: values.len(),
+                ts,
+            });
         }
         self.reserve(1)?;
         self.increasing &= self.times().last().is_none_or(|&last| last < ts);
@@ -149,7 +160,11 @@ fn aggregate_context(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::MemoryC
     let mut context = ptr::null_mut();
     // SAFETY: fcinfo is the one of the running call.
     let kind = unsafe { pg_sys::AggCheckCallContext(fcinfo, &mut context) };
-    if kind == 0 { Err(Error::NotAnAggregate) } else { Ok(context) }
+    if kind == 0 {
+        Err(Error::NotAnAggregate)
+    } else {
+        Ok(context)
+    }
 }
 
 #[pg_extern(sql = false)]
@@ -159,7 +174,9 @@ fn trajectory_agg_transfn(
     vec: Option<Vector>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<Option<StateRef>, ErrorReport> {
-    let (Some(ts), Some(vec)) = (ts, vec) else { return Ok(state) };
+    let (Some(ts), Some(vec)) = (ts, vec) else {
+        return Ok(state);
+    };
     let values = vec.as_slice();
     let mut state = match state {
         Some(state) => state,
@@ -182,16 +199,27 @@ fn trajectory_agg_combinefn(
         None => StateRef::new(aggregate_context(fcinfo)?, right.dims),
     };
     let into = left.get_mut();
-    let Some(&first) = right.times().first() else { return Ok(Some(left)) };
+    let Some(&first) = right.times().first() else {
+        return Ok(Some(left));
+    };
     if into.dims != right.dims {
-        return Err(Error::MixedDimensions { expected: into.dims, found: right.dims, ts: first }.into());
+        return Err(Error::MixedDimensions {
+            expected: into.dims,
+            found: right.dims,
+            ts: first,
+        }
+        .into());
     }
     into.reserve(right.n)?;
     into.increasing &= right.increasing && into.times().last().is_none_or(|&last| last < first);
     // SAFETY: reserve() made room for right.n more points; the two states never share memory.
     unsafe {
         ptr::copy_nonoverlapping(right.times, into.times.add(into.n), right.n);
-        ptr::copy_nonoverlapping(right.values, into.values.add(into.n * into.dims), right.n * right.dims);
+        ptr::copy_nonoverlapping(
+            right.values,
+            into.values.add(into.n * into.dims),
+            right.n * right.dims,
+        );
     }
     into.n += right.n;
     Ok(Some(left))
@@ -204,7 +232,11 @@ fn trajectory_agg_serialfn(state: StateRef, fcinfo: pg_sys::FunctionCallInfo) ->
     let (times, values) = (state.times(), state.values());
     let size = size_of::<u32>() + SERIAL_HEADER_BYTES + size_of_val(times) + size_of_val(values);
     if size > MAX_DATUM_BYTES {
-        return Err(Error::TooLarge { points: state.n, dims: state.dims }.into());
+        return Err(Error::TooLarge {
+            points: state.n,
+            dims: state.dims,
+        }
+        .into());
     }
     // SAFETY: palloc returns `size` bytes or raises, and each is written: header, dims, n, times, values.
     unsafe {
@@ -214,7 +246,11 @@ fn trajectory_agg_serialfn(state: StateRef, fcinfo: pg_sys::FunctionCallInfo) ->
         data.add(8).cast::<u64>().write_unaligned(state.n as u64);
         let (to_times, bytes) = (data.add(16), size_of_val(times));
         ptr::copy_nonoverlapping(times.as_ptr().cast::<u8>(), to_times, bytes);
-        ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), to_times.add(bytes), size_of_val(values));
+        ptr::copy_nonoverlapping(
+            values.as_ptr().cast::<u8>(),
+            to_times.add(bytes),
+            size_of_val(values),
+        );
         Ok(Bytea(data))
     }
 }
@@ -226,14 +262,18 @@ fn trajectory_agg_deserialfn(
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<StateRef, ErrorReport> {
     aggregate_context(fcinfo)?;
-    let corrupt = || Error::Corrupt { kind: "trajectory_agg state", problem: format!("{} bytes", bytes.len()) };
+    let corrupt = || Error::Corrupt {
+        kind: "trajectory_agg state",
+        problem: format!("{} bytes", bytes.len()),
+    };
     let Some((header, rest)) = bytes.split_first_chunk::<SERIAL_HEADER_BYTES>() else {
         return Err(corrupt().into());
     };
     let [d0, d1, d2, d3, n @ ..] = *header;
     let dims = u32::from_ne_bytes([d0, d1, d2, d3]) as usize;
     let n = usize::try_from(u64::from_ne_bytes(n)).map_err(|_| corrupt())?;
-    if dims == 0 || dims > crate::error::MAX_DIMS || n > max_points(dims) || rest.len() != n * (8 + 4 * dims) {
+    if dims == 0 || dims > crate::error::MAX_DIMS || n > max_points(dims) || rest.len() != n * (8 + 4 * dims)
+    {
         return Err(corrupt().into());
     }
     // SAFETY: the state lives as long as this call's context, which is as long as the combine function needs.
@@ -266,12 +306,20 @@ fn trajectory_agg_finalfn(
         return Ok(Some(TrajectoryResult::from_parts(times, values, dims)?));
     }
     let mut order: Vec<(TimestampTz, u32)> = Vec::new();
-    order.try_reserve_exact(times.len()).map_err(|_| Error::OutOfMemory { bytes: 16 * times.len() })?;
+    order
+        .try_reserve_exact(times.len())
+        .map_err(|_| Error::OutOfMemory {
+            bytes: 16 * times.len(),
+        })?;
     order.extend(times.iter().zip(0..).map(|(&ts, i)| (ts, i)));
     order.sort_unstable();
     let mut result = TrajectoryResult::with_size(times.len(), dims)?;
     let (to_times, to_values) = result.arrays();
-    for ((&(ts, i), to_ts), to) in order.iter().zip(to_times.iter_mut()).zip(to_values.chunks_exact_mut(dims)) {
+    for ((&(ts, i), to_ts), to) in order
+        .iter()
+        .zip(to_times.iter_mut())
+        .zip(to_values.chunks_exact_mut(dims))
+    {
         *to_ts = ts;
         to.copy_from_slice(&values[i as usize * dims..][..dims]);
     }

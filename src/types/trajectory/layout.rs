@@ -48,10 +48,16 @@ pub fn check_point(ts: TimestampTz, values: &[f32]) -> Result<(), Error> {
         _ => {}
     }
     // Exponent bits all ones: folding a maximum keeps the scan branch-free.
-    let exponent = values.iter().fold(0u32, |most, x| most.max(x.to_bits() & 0x7f80_0000));
+    let exponent = values
+        .iter()
+        .fold(0u32, |most, x| most.max(x.to_bits() & 0x7f80_0000));
     if exponent == 0x7f80_0000 {
         if let Some(element) = values.iter().position(|x| !x.is_finite()) {
-            return Err(Error::NotFinite { element: element + 1, value: values[element], ts });
+            return Err(Error::NotFinite {
+                element: element + 1,
+                value: values[element],
+                ts,
+            });
         }
     }
     Ok(())
@@ -62,7 +68,10 @@ pub fn check_order(times: &[TimestampTz]) -> Result<(), Error> {
     match times.windows(2).find(|pair| pair[0] >= pair[1]) {
         None => Ok(()),
         Some(pair) if pair[0] == pair[1] => Err(Error::DuplicateTimestamp { ts: pair[0] }),
-        Some(pair) => Err(Error::TimesNotIncreasing { before: pair[0], after: pair[1] }),
+        Some(pair) => Err(Error::TimesNotIncreasing {
+            before: pair[0],
+            after: pair[1],
+        }),
     }
 }
 
@@ -78,7 +87,11 @@ impl Trajectory {
             None => {
                 let shown = &bytes[..bytes.len().min(HEADER_BYTES)];
                 let problem = format!("{} bytes, header {shown:02x?}", bytes.len());
-                Error::Corrupt { kind: "trajectory", problem }.raise()
+                Error::Corrupt {
+                    kind: "trajectory",
+                    problem,
+                }
+                .raise()
             }
         }
     }
@@ -95,7 +108,11 @@ fn read(bytes: &[u8]) -> Option<Path<'_>> {
     if size_of_datum(n, dims).ok()? != bytes.len() {
         return None;
     }
-    Some(Path::new(view(bytes, HEADER_BYTES, n)?, view(bytes, HEADER_BYTES + 8 * n, n * dims)?, dims))
+    Some(Path::new(
+        view(bytes, HEADER_BYTES, n)?,
+        view(bytes, HEADER_BYTES + 8 * n, n * dims)?,
+        dims,
+    ))
 }
 
 impl FromDatum for Trajectory {
@@ -123,7 +140,9 @@ impl TrajectoryResult {
             return Err(Error::NoDimensions);
         }
         let narrow = u16::try_from(dims).ok().filter(|_| dims <= MAX_DIMS);
-        let Some(narrow) = narrow else { return Err(Error::TooManyDimensions { dims }) };
+        let Some(narrow) = narrow else {
+            return Err(Error::TooManyDimensions { dims });
+        };
         let size = size_of_datum(points, dims)?;
         // SAFETY: palloc0 returns `size` zeroed bytes aligned to 8, or raises; the header fits.
         let data = unsafe {

@@ -40,7 +40,9 @@ fn hash(t: &Trajectory, seed: u64) -> u64 {
     let mut state = mix(seed ^ MULTIPLIER, (path.dims as u64) << 32 | path.len() as u64);
     state = path.times.iter().fold(state, |state, &ts| mix(state, ts as u64));
     let (pairs, last) = path.values.as_chunks::<2>();
-    state = pairs.iter().fold(state, |state, &[x, y]| mix(state, bits(x) | bits(y) << 32));
+    state = pairs
+        .iter()
+        .fold(state, |state, &[x, y]| mix(state, bits(x) | bits(y) << 32));
     state = last.iter().fold(state, |state, &x| mix(state, bits(x)));
     mix(state, MULTIPLIER)
 }

@@ -23,7 +23,10 @@ unsafe extern "C" {
 
 #[pg_extern(sql = false)]
 fn trajectory_in(input: &CStr) -> Result<TrajectoryResult, ErrorReport> {
-    let mut parser = Parser { text: input.to_bytes(), at: 0 };
+    let mut parser = Parser {
+        text: input.to_bytes(),
+        at: 0,
+    };
     let (times, values, dims) = parser.trajectory()?;
     check_order(&times)?;
     Ok(TrajectoryResult::from_parts(&times, &values, dims)?)
@@ -35,7 +38,8 @@ fn trajectory_out(t: Trajectory) -> Result<CString, ErrorReport> {
     let mut out = Vec::new();
     // 12 bytes a number and 30 a timestamp are typical; growth covers the rest.
     let guess = path.values.len() * 12 + path.len() * 36 + 2;
-    out.try_reserve(guess).map_err(|_| Error::OutOfMemory { bytes: guess })?;
+    out.try_reserve(guess)
+        .map_err(|_| Error::OutOfMemory { bytes: guess })?;
     out.push(b'{');
     for (i, (&ts, point)) in path.times.iter().zip(path.points()).enumerate() {
         if i > 0 {
@@ -51,7 +55,11 @@ fn trajectory_out(t: Trajectory) -> Result<CString, ErrorReport> {
         out.extend_from_slice(b"]@");
         out.extend_from_slice(timestamp::to_text(ts).as_bytes());
         if out.len() > crate::error::MAX_DATUM_BYTES {
-            return Err(Error::TooLarge { points: path.len(), dims: path.dims }.into());
+            return Err(Error::TooLarge {
+                points: path.len(),
+                dims: path.dims,
+            }
+            .into());
         }
         pgrx::check_for_interrupts!();
     }
@@ -87,7 +95,11 @@ impl Parser<'_> {
                 if times.is_empty() {
                     dims = found;
                 } else if found != dims {
-                    return Err(Error::MixedDimensions { expected: dims, found, ts });
+                    return Err(Error::MixedDimensions {
+                        expected: dims,
+                        found,
+                        ts,
+                    });
                 }
                 times.push(ts);
                 pgrx::check_for_interrupts!();
@@ -122,14 +134,21 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<f32, Error> {
         self.skip_space();
         let rest = &self.text[self.at..];
-        let length = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)).count();
-        let parsed = std::str::from_utf8(&rest[..length]).ok().and_then(|it| it.parse::<f32>().ok());
+        let length = rest
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b))
+            .count();
+        let parsed = std::str::from_utf8(&rest[..length])
+            .ok()
+            .and_then(|it| it.parse::<f32>().ok());
         match parsed {
             Some(value) if value.is_finite() => {
                 self.at += length;
                 Ok(value)
             }
-            Some(_) => Err(self.problem("NaN, infinity and numbers beyond the range of float4 are not allowed")),
+            Some(_) => {
+                Err(self.problem("NaN, infinity and numbers beyond the range of float4 are not allowed"))
+            }
             None => Err(self.problem("expected a number")),
         }
     }
@@ -148,7 +167,10 @@ impl Parser<'_> {
     }
 
     fn skip_space(&mut self) {
-        self.at += self.text[self.at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+        self.at += self.text[self.at..]
+            .iter()
+            .take_while(|b| b.is_ascii_whitespace())
+            .count();
     }
 
     fn accept(&mut self, wanted: u8) -> bool {
@@ -159,7 +181,11 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, wanted: u8, problem: &str) -> Result<(), Error> {
-        if self.accept(wanted) { Ok(()) } else { Err(self.problem(problem)) }
+        if self.accept(wanted) {
+            Ok(())
+        } else {
+            Err(self.problem(problem))
+        }
     }
 
     fn problem(&self, problem: &str) -> Error {
@@ -168,6 +194,10 @@ impl Parser<'_> {
         if input.len() < text.len() {
             input.push_str("...");
         }
-        Error::TrajectoryText { input, position: self.at, problem: problem.to_owned() }
+        Error::TrajectoryText {
+            input,
+            position: self.at,
+            problem: problem.to_owned(),
+        }
     }
 }
