@@ -5,8 +5,8 @@ use std::mem;
 
 /// Rows that passed validation, column by column and without an allocation a row, and rows that did not.
 ///
-/// Every vector has the batch's dimensions, so row i's elements are `values[i * dims..][..dims]`. A batch owns all it
-/// holds and may be sent to another thread.
+/// Every vector has the batch's dimensions, so row i's elements are `values[i * dims..][..dims]`. A batch
+/// owns all it holds and may be sent to another thread.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     dims: usize,
@@ -30,8 +30,8 @@ impl Batch {
         }
     }
 
-    /// Takes the record, or keeps it among the rejects when [`validate`] refuses it. `position` says where the record
-    /// stands in its source and is called for a reject only. Returns whether the record was taken.
+    /// Takes the record, or keeps it among the rejects when [`validate`] refuses it. `position` says where
+    /// the record stands in its source and is called for a reject only. Returns whether the record was taken.
     pub fn push(&mut self, record: &Record<'_>, position: impl FnOnce() -> String) -> bool {
         match validate(record, self.dims) {
             Ok(()) => self.push_valid(record),

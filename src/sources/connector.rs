@@ -5,16 +5,18 @@ use std::fmt;
 
 /// A place that embeddings are read from, pulled batch by batch.
 ///
-/// The caller decides when to go on, so it can stop, wait, or check for interrupts between any two batches; nothing is
-/// read ahead of a call, and memory is bounded by a batch. A connector is `Send`: the ingest runs it on a thread of its
-/// own, which never touches PostgreSQL, and takes the batches from a bounded channel on the main thread. Connectors that wait for a
-/// network fit behind the same call: their runtime fills such a channel and `next_batch` waits on it.
+/// The caller decides when to go on, so it can stop, wait, or check for interrupts between any two batches;
+/// nothing is read ahead of a call, and memory is bounded by a batch. A connector is `Send`: the ingest runs
+/// it on a thread of its own, which never touches PostgreSQL, and takes the batches from a bounded channel on
+/// the main thread. Connectors that wait for a network fit behind the same call: their runtime fills such a
+/// channel and `next_batch` waits on it.
 pub trait Connector: Send {
-    /// The next rows in the source's order, None at its end. A batch may hold rejects only, but is never without rows.
+    /// The next rows in the source's order, None at its end. A batch may hold rejects only, but is never
+    /// without rows.
     ///
     /// # Errors
-    /// What concerns the source as a whole. What is wrong with one row is among the batch's rejects instead. After an
-    /// error the source is spent: further calls give an error again.
+    /// What concerns the source as a whole. What is wrong with one row is among the batch's rejects instead.
+    /// After an error the source is spent: further calls give an error again.
     fn next_batch(&mut self) -> Result<Option<Batch>, SourceError>;
 
     /// How far reading has come.

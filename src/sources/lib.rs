@@ -1,9 +1,9 @@
 //! Where embeddings come from.
 //!
-//! A connector reads some outside place and yields [`Batch`]es of [`Record`]s that PostgreSQL will accept, together
-//! with the rows it will not ([`Reject`]) and why. Nothing here knows PostgreSQL: what a record may hold is checked
-//! by [`validate`], so that a record means the same whichever connector brought it and is refused for the same
-//! reasons, in the same words.
+//! A connector reads some outside place and yields [`Batch`]es of [`Record`]s that PostgreSQL will accept,
+//! together with the rows it will not ([`Reject`]) and why. Nothing here knows PostgreSQL: what a record may
+//! hold is checked by [`validate`], so that a record means the same whichever connector brought it and is
+//! refused for the same reasons, in the same words.
 //!
 //! Each connector is a folder and a Cargo feature: `mod` (the work), `config`, `error`, README.
 

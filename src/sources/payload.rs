@@ -9,8 +9,9 @@ const MAX_PAYLOAD_TEXT: usize = 1024;
 /// Vectors are cut to this many elements; their true length stands beside them.
 const MAX_PAYLOAD_ELEMENTS: usize = 8;
 
-/// A JSON object of the record's fields, built from whatever could be read. It always fits jsonb: NUL characters and
-/// bytes that are no UTF-8 become U+FFFD, numbers that JSON lacks become the strings NaN and Infinity.
+/// A JSON object of the record's fields, built from whatever could be read. It always fits jsonb: NUL
+/// characters and bytes that are no UTF-8 become U+FFFD, numbers that JSON lacks become the strings NaN and
+/// Infinity.
 #[derive(Debug, Default)]
 pub struct Payload(Map<String, Value>);
 
@@ -87,7 +88,11 @@ pub(crate) fn cut(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {
         return text.into();
     }
-    format!("{}…", &text[..text.floor_char_boundary(bytes)])
+    let end = (0..=bytes)
+        .rev()
+        .find(|&end| text.is_char_boundary(end))
+        .unwrap_or(0);
+    format!("{}…", &text[..end])
 }
 
 #[cfg(test)]

@@ -3,18 +3,19 @@
 /// pgvector's bound on the dimensions of a `vector`.
 pub const MAX_DIMS: usize = 16_000;
 
-/// Longest entity id, in bytes of UTF-8. The primary key (space_id, entity_id, ts) is a B-tree, whose entries end at
-/// 2 704 bytes: an id that is refused here with its length would fail there with a message about index rows.
+/// Longest entity id, in bytes of UTF-8. The primary key (space_id, entity_id, ts) is a B-tree, whose entries
+/// end at 2 704 bytes: an id that is refused here with its length would fail there with a message about index
+/// rows.
 pub const MAX_ENTITY_ID_BYTES: usize = 1024;
 
-/// Longest text of any other column (model_version, the hashes, attrs), in bytes: a bound that no honest value nears,
-/// so that one row cannot fill the memory of a server.
+/// Longest text of any other column (model_version, the hashes, attrs), in bytes: a bound that no honest
+/// value nears, so that one row cannot fill the memory of a server.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// One row, borrowed from the batch that holds it or from a connector's buffers.
 ///
-/// Times are PostgreSQL's: microseconds since 2000-01-01 00:00:00 UTC (see [`crate::time`]). The source's name, the
-/// space and ingested_at are not here: the caller knows them, they are the same for the whole run.
+/// Times are PostgreSQL's: microseconds since 2000-01-01 00:00:00 UTC (see [`crate::time`]). The source's
+/// name, the space and ingested_at are not here: the caller knows them, they are the same for the whole run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Record<'a> {
     /// Who: not empty, no NUL, at most [`MAX_ENTITY_ID_BYTES`].

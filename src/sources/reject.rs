@@ -93,7 +93,7 @@ impl RejectReason {
             },
             Self::NullVector => "Leave out rows without an embedding.",
             Self::NullElement { .. } | Self::NotANumber { .. } | Self::InfiniteElement { .. } => {
-                "Every element must be a finite number; look for overflow or a failed batch in the model's run."
+                "Every element must be a finite number; look for overflow or a failed batch in the model."
             }
             Self::ElementOverflow { .. } => {
                 "Vectors are stored as 32-bit floats, up to 3.4e38; scale the embedding."
@@ -155,7 +155,8 @@ impl fmt::Display for RejectReason {
     }
 }
 
-/// Whether a record may stand in a space of `dims` dimensions. Vector elements are counted from 0 in messages.
+/// Whether a record may stand in a space of `dims` dimensions. Vector elements are counted from 0 in
+/// messages.
 ///
 /// # Errors
 /// The first thing wrong, in the order entity, time, vector, provenance.
@@ -223,7 +224,8 @@ fn validate_vector(vector: &[f32], dims: usize) -> Result<(), RejectReason> {
             expected: dims,
         });
     }
-    // The largest bit pattern without its sign tells both zero and not finite, in one pass the compiler vectorizes.
+    // The largest bit pattern without its sign tells both zero and not finite, in one pass the compiler
+    // vectorizes.
     let largest = vector.iter().map(|x| x.to_bits() & 0x7fff_ffff).fold(0, u32::max);
     if largest == 0 {
         return Err(RejectReason::ZeroVector);
@@ -241,8 +243,8 @@ fn validate_vector(vector: &[f32], dims: usize) -> Result<(), RejectReason> {
     })
 }
 
-/// Whether a text is JSON that PostgreSQL's jsonb takes: numbers within a double's range, no NUL character, nesting
-/// of at most 128.
+/// Whether a text is JSON that PostgreSQL's jsonb takes: numbers within a double's range, no NUL character,
+/// nesting of at most 128.
 pub fn validate_attrs(attrs: &str) -> Result<(), RejectReason> {
     if attrs.len() > MAX_TEXT_BYTES {
         return Err(RejectReason::TextTooLong {
@@ -271,5 +273,5 @@ fn has_nul(value: &Value) -> bool {
 }
 
 #[cfg(test)]
-#[path = "tests/unit_reject.rs"]
+#[path = "reject_tests.rs"]
 mod tests;

@@ -4,7 +4,8 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 
 /// 2000-01-01 00:00:00 UTC in microseconds since 1970.
 pub const PG_EPOCH_UNIX_MICROS: i64 = 946_684_800_000_000;
-/// The first timestamptz PostgreSQL holds, 4714-11-24 00:00:00 BC UTC (`MIN_TIMESTAMP` of datatype/timestamp.h).
+/// The first timestamptz PostgreSQL holds, 4714-11-24 00:00:00 BC UTC (`MIN_TIMESTAMP` of
+/// datatype/timestamp.h).
 pub const MIN_TS: i64 = -211_813_488_000_000_000;
 /// The first microsecond it does not hold, in the year 294277 (`END_TIMESTAMP`).
 pub const END_TS: i64 = 9_223_371_331_200_000_000;
@@ -48,7 +49,8 @@ impl EpochUnit {
     }
 
     /// The unit in which a bare integer is most likely meant: up to 1e11 seconds (the year 5138), up to 1e14
-    /// milliseconds, up to 1e17 microseconds, else nanoseconds. The bands touch: 1e11 milliseconds is March 1973.
+    /// milliseconds, up to 1e17 microseconds, else nanoseconds. The bands touch: 1e11 milliseconds is March
+    /// 1973.
     pub fn of_magnitude(value: i64) -> Self {
         match value.unsigned_abs() {
             0..100_000_000_000 => Self::Seconds,
@@ -77,8 +79,8 @@ impl EpochRange {
     /// The one unit that fits the whole column, seconds for a column without values.
     ///
     /// # Errors
-    /// The smallest and the largest value, when their magnitudes speak for different units: the column then spans
-    /// 1970, or holds placeholders such as -1, and only its owner knows the unit.
+    /// The smallest and the largest value, when their magnitudes speak for different units: the column then
+    /// spans 1970, or holds placeholders such as -1, and only its owner knows the unit.
     pub fn unit(&self) -> Result<EpochUnit, (i64, i64)> {
         let Some((low, high)) = self.bounds else {
             return Ok(EpochUnit::Seconds);
@@ -92,10 +94,12 @@ impl EpochRange {
     }
 }
 
-/// A count since 1970 as PostgreSQL's microseconds; nanoseconds are rounded down to microseconds, before 1970 too.
+/// A count since 1970 as PostgreSQL's microseconds; nanoseconds are rounded down to microseconds, before 1970
+/// too.
 ///
 /// # Errors
-/// i64's extremes are what writers put for infinity and not-a-time; other values may lie outside PostgreSQL's range.
+/// i64's extremes are what writers put for infinity and not-a-time; other values may lie outside PostgreSQL's
+/// range.
 pub fn from_epoch(value: i64, unit: EpochUnit) -> Result<i64, TimeError> {
     if value == i64::MIN || value.unsigned_abs() == i64::MAX as u64 {
         let value = if value > 0 { "infinity" } else { "-infinity" };
@@ -125,8 +129,8 @@ pub fn from_julian(day: u32, nanos: i64) -> Result<i64, TimeError> {
         .ok_or_else(|| TimeError::OutOfRange(format!("Julian day {day} + {nanos} ns")))
 }
 
-/// ISO 8601 text: a date, or a date and time parted by `T` or a space, with or without an offset; UTC without one.
-/// Digits past microseconds are dropped.
+/// ISO 8601 text: a date, or a date and time parted by `T` or a space, with or without an offset; UTC without
+/// one. Digits past microseconds are dropped.
 pub fn from_text(text: &str) -> Result<i64, TimeError> {
     let trimmed = text.trim();
     if matches!(

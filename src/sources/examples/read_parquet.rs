@@ -1,5 +1,6 @@
 //! Reads a Parquet file or folder as the ingest does and prints how fast:
-//! `cargo run --release -p cvx-sources --example read_parquet -- PATH ENTITY_COLUMN TIMESTAMP_COLUMN VECTOR_COLUMN DIMS [BATCH]`
+//! `cargo run --release -p cvx-sources --example read_parquet -- PATH ENTITY TIMESTAMP VECTOR DIMS [BATCH]`,
+//! with the names of the three columns and the dimensions of the vectors.
 
 use cvx_sources::Connector;
 use cvx_sources::parquet::{Config, ParquetConnector};
@@ -9,7 +10,7 @@ use std::time::Instant;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [path, entity_id, ts, vector, dims, rest @ ..] = &args[..] else {
-        return Err("arguments: PATH ENTITY_COLUMN TIMESTAMP_COLUMN VECTOR_COLUMN DIMS [BATCH]".into());
+        return Err("arguments: PATH ENTITY TIMESTAMP VECTOR DIMS [BATCH]".into());
     };
     let mut config = Config::new(path, dims.parse()?, entity_id, ts, vector);
     if let Some(batch) = rest.first() {

@@ -1,4 +1,5 @@
-//! A file's bytes for the parquet crate, read at offsets (no shared cursor) and never past what the file holds.
+//! A file's bytes for the parquet crate, read at offsets (no shared cursor) and never past what the file
+//! holds.
 
 use super::thrift;
 use ::parquet::errors::{ParquetError, Result};
@@ -9,8 +10,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Largest page, uncompressed, that is read. Writers make pages of 1 MB, some of up to 100 MB; the format allows 2 GB,
-/// which a damaged header can claim.
+/// Largest page, uncompressed, that is read. Writers make pages of 1 MB, some of up to 100 MB; the format
+/// allows 2 GB, which a damaged header can claim.
 pub(super) const MAX_PAGE_BYTES: i64 = 512 << 20;
 
 /// The column chunks of an open file.
@@ -39,7 +40,8 @@ impl ChunkReader for FileBytes {
     type T = PageHeader;
 
     fn get_read(&self, start: u64) -> Result<PageHeader> {
-        // Headers take some 30 bytes, or a few hundred with statistics: a small buffer reads less of the page twice.
+        // Headers take some 30 bytes, or a few hundred with statistics: a small buffer reads less of the page
+        // twice.
         let tail = Tail {
             file: Arc::clone(&self.file),
             at: start,
@@ -78,8 +80,8 @@ impl Read for Tail {
     }
 }
 
-/// A page header about to be parsed, which is the only thing the crate reads as a stream. The size it declares is
-/// checked before its first byte is handed out, since the crate allocates that much.
+/// A page header about to be parsed, which is the only thing the crate reads as a stream. The size it
+/// declares is checked before its first byte is handed out, since the crate allocates that much.
 pub(super) struct PageHeader {
     reader: BufReader<Tail>,
     checked: bool,

@@ -1,4 +1,5 @@
-//! From the names a user gives to the columns of one file. Done for every file, since the files of a folder may differ.
+//! From the names a user gives to the columns of one file. Done for every file, since the files of a folder
+//! may differ.
 
 use super::kind::{self, Scalar};
 use super::{Config, Error};

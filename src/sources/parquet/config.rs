@@ -33,7 +33,8 @@ pub struct Config {
     pub attrs_columns: Vec<String>,
     /// What integer timestamps count; None decides by the stated rule (README).
     pub timestamp_unit: Option<EpochUnit>,
-    /// Rows a batch, 1 to [`MAX_BATCH_SIZE`]. Wide vectors make it smaller: a batch's vectors take at most 64 MB.
+    /// Rows a batch, 1 to [`MAX_BATCH_SIZE`]. Wide vectors make it smaller: a batch's vectors take at most 64
+    /// MB.
     pub batch_size: usize,
 }
 

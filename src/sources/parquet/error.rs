@@ -129,7 +129,7 @@ impl Error {
             Self::MissingColumn { available, .. } => Some(format!("The file has {}.", list(available))),
             Self::WrongType { accepted, .. } => Some(format!("Accepted: {accepted}.")),
             Self::AmbiguousUnit { low, high, .. } => Some(format!(
-                "The smallest value is {low} and the largest {high}: their magnitudes speak for different units."
+                "The smallest value is {low}, the largest {high}: their magnitudes speak for different units."
             )),
             _ => None,
         }

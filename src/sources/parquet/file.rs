@@ -92,8 +92,8 @@ impl OpenFile {
         Ok(chunk)
     }
 
-    /// Adds a bare integer column's values to the range from which their unit is told: from the statistics of each row
-    /// group, or from the values where it has none. Other columns say their unit themselves.
+    /// Adds a bare integer column's values to the range from which their unit is told: from the statistics of
+    /// each row group, or from the values where it has none. Other columns say their unit themselves.
     pub(super) fn survey(&self, column: &ScalarColumn, range: &mut EpochRange) -> Result<(), Error> {
         if !matches!(column.kind, Scalar::Signed | Scalar::Unsigned) {
             return Ok(());
@@ -127,7 +127,8 @@ impl OpenFile {
 /// The least and the greatest value of a chunk, where its statistics tell.
 fn bounds(chunk: &ColumnChunkMetaData, kind: Scalar) -> Option<(i64, i64)> {
     match chunk.statistics()? {
-        // Statistics of unsigned columns are ordered otherwise by old writers, and cut at 2^63 they would mislead.
+        // Statistics of unsigned columns are ordered otherwise by old writers, and cut at 2^63 they would
+        // mislead.
         _ if kind == Scalar::Unsigned => None,
         Statistics::Int32(s) => Some(((*s.min_opt()?).into(), (*s.max_opt()?).into())),
         Statistics::Int64(s) => Some((*s.min_opt()?, *s.max_opt()?)),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 /// Folders within folders that are entered; partitioned tables have a handful.
 const MAX_DEPTH: usize = 32;
 
-/// A file of any name, or the `*.parquet` files of a folder and of the folders in it, in the order of their names
-/// (bytewise, folder by folder). Names that start with `.` or `_` are skipped, as Spark and Hive do. The path itself
-/// may be a symbolic link; one inside the folder is an error where it could bring data (see [`Error::SymbolicLink`]).
+/// A file of any name, or the `*.parquet` files of a folder and of the folders in it, in the order of their
+/// names (bytewise, folder by folder). Names that start with `.` or `_` are skipped, as Spark and Hive do.
+/// The path itself may be a symbolic link; one inside the folder is an error where it could bring data (see
+/// [`Error::SymbolicLink`]).
 pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let metadata = fs::metadata(path).map_err(|e| Error::io(path, &e))?;
     if metadata.is_file() {

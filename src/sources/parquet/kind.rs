@@ -1,4 +1,5 @@
-//! What a Parquet column holds: its physical and logical type in one word, and which words may play which role.
+//! What a Parquet column holds: its physical and logical type in one word, and which words may play which
+//! role.
 
 use crate::time::EpochUnit;
 use ::parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
@@ -56,12 +57,7 @@ pub(super) fn scalar(leaf: &ColumnDescriptor) -> Result<Scalar, String> {
         (_, None, ConvertedType::TIMESTAMP_MILLIS) => Some(Scalar::Time(EpochUnit::Millis)),
         (_, None, ConvertedType::TIMESTAMP_MICROS) => Some(Scalar::Time(EpochUnit::Micros)),
         (_, Some(LogicalType::Date), _) | (_, None, ConvertedType::DATE) => Some(Scalar::Date),
-        (_, Some(LogicalType::Integer(int)), _) if !int.is_signed => Some(Scalar::Unsigned),
-        (
-            _,
-            None,
-            ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64,
-        ) => Some(Scalar::Unsigned),
+        (Physical::INT32 | Physical::INT64, _, _) if is_unsigned(leaf) => Some(Scalar::Unsigned),
         (Physical::INT32 | Physical::INT64, _, _) => Some(Scalar::Signed),
         (Physical::INT96, _, _) => Some(Scalar::Int96),
         (Physical::BOOLEAN, _, _) => Some(Scalar::Bool),
@@ -117,7 +113,7 @@ pub(super) fn name_field(field: &Type, leaves: &[&ColumnDescriptor]) -> String {
 }
 
 fn name_leaf(leaf: &ColumnDescriptor) -> String {
-    let unsigned = matches!(scalar_integer(leaf), Some(false));
+    let unsigned = is_unsigned(leaf);
     match (
         leaf.physical_type(),
         leaf.logical_type_ref(),
@@ -150,12 +146,14 @@ fn name_leaf(leaf: &ColumnDescriptor) -> String {
     }
 }
 
-/// Whether an integer leaf is signed; None for other leaves.
-fn scalar_integer(leaf: &ColumnDescriptor) -> Option<bool> {
-    match scalar(leaf).ok()? {
-        Scalar::Signed => Some(true),
-        Scalar::Unsigned => Some(false),
-        _ => None,
+fn is_unsigned(leaf: &ColumnDescriptor) -> bool {
+    match leaf.logical_type_ref() {
+        Some(LogicalType::Integer(int)) => !int.is_signed,
+        Some(_) => false,
+        None => matches!(
+            leaf.converted_type(),
+            ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64
+        ),
     }
 }
 

@@ -1,4 +1,5 @@
-//! One leaf column of one row group: its decoded values and levels, a batch at a time, in buffers that are reused.
+//! One leaf column of one row group: its decoded values and levels, a batch at a time, in buffers that are
+//! reused.
 
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use ::parquet::data_type::{ByteArray, DataType, FixedLenByteArray, Int96};

@@ -3,19 +3,20 @@
 use super::pages::varint;
 use ::parquet::errors::{ParquetError, Result};
 
-/// Most elements of a row: longer ones end the reading of the file. A row between pgvector's 16 000 dimensions and this
-/// is merely rejected. Some hundred bytes of a file can claim a row of billions.
+/// Most elements of a row: longer ones end the reading of the file. A row between pgvector's 16 000
+/// dimensions and this is merely rejected. Some hundred bytes of a file can claim a row of billions.
 pub(super) const MAX_ROW_ELEMENTS: u64 = 1 << 16;
 
-/// Follows the length of the current row through the pages of a column chunk. A level of 0 starts a row, 1 goes on.
+/// Follows the length of the current row through the pages of a column chunk. A level of 0 starts a row, 1
+/// goes on.
 #[derive(Debug, Default)]
 pub(super) struct RowLengths {
     current: u64,
 }
 
 impl RowLengths {
-    /// Takes the levels of a page of `values` values: runs and bit-packed groups as Parquet's RLE hybrid has them, one
-    /// bit a level. What is malformed beyond that is left for the decoder to say.
+    /// Takes the levels of a page of `values` values: runs and bit-packed groups as Parquet's RLE hybrid has
+    /// them, one bit a level. What is malformed beyond that is left for the decoder to say.
     pub(super) fn add_page(&mut self, levels: &[u8], values: u32) -> Result<()> {
         let mut rest = levels;
         let mut left = u64::from(values);

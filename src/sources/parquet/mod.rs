@@ -54,9 +54,10 @@ struct Current {
 }
 
 impl ParquetConnector {
-    /// Lists the files and looks at the footer of each: a missing file or column, a column of a wrong type and a damaged
-    /// footer are found here, before the first row is read. No row is read, except integer timestamps that come
-    /// without statistics, when their unit is to be told. In a folder of thousands of files this takes a while.
+    /// Lists the files and looks at the footer of each: a missing file or column, a column of a wrong type
+    /// and a damaged footer are found here, before the first row is read. No row is read, except integer
+    /// timestamps that come without statistics, when their unit is to be told. In a folder of thousands of
+    /// files this takes a while.
     ///
     /// # Errors
     /// See [`Error`].
@@ -112,7 +113,7 @@ impl ParquetConnector {
     }
 
     /// The same as [`Connector::next_batch`], with the error as this connector has it.
-    pub fn next(&mut self) -> Result<Option<Batch>, Error> {
+    pub fn read_batch(&mut self) -> Result<Option<Batch>, Error> {
         if self.spent {
             return Err(Error::Spent {
                 path: self.config.path.clone(),
@@ -176,7 +177,7 @@ impl Current {
 
 impl Connector for ParquetConnector {
     fn next_batch(&mut self) -> Result<Option<Batch>, SourceError> {
-        Ok(self.next()?)
+        Ok(self.read_batch()?)
     }
 
     fn progress(&self) -> Progress {
@@ -193,8 +194,9 @@ impl Connector for ParquetConnector {
     }
 }
 
-/// Runs what decodes a file. The parquet crate panics on some damaged input (an index out of range, an assertion): that
-/// is an error of the file, and what was half decoded is dropped with the connector's current file.
+/// Runs what decodes a file. The parquet crate panics on some damaged input (an index out of range, an
+/// assertion): that is an error of the file, and what was half decoded is dropped with the connector's
+/// current file.
 fn guard<T>(path: &Path, decode: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| Err(Error::corrupt(path, reason(&*panic))))
 }

@@ -1,5 +1,6 @@
-//! The pages of one column chunk, each checked before it is decoded: what the crate would allocate for must be bounded
-//! by what the page holds. The crate's own checks make decoding memory-safe; these keep it from asking for terabytes.
+//! The pages of one column chunk, each checked before it is decoded: what the crate would allocate for must
+//! be bounded by what the page holds. The crate's own checks make decoding memory-safe; these keep it from
+//! asking for terabytes.
 
 use super::bytes::FileBytes;
 use super::levels::RowLengths;
@@ -141,8 +142,9 @@ fn split_levels(page: &[u8], encoding: Encoding) -> Result<(&[u8], &[u8])> {
     split().ok_or_else(|| damaged("a page's levels are longer than the page"))
 }
 
-/// The delta encodings of strings announce how many lengths follow, and room for them is made at once: the announced
-/// number must be no more than the page's values. DELTA_BYTE_ARRAY announces prefixes first, then suffixes.
+/// The delta encodings of strings announce how many lengths follow, and room for them is made at once: the
+/// announced number must be no more than the page's values. DELTA_BYTE_ARRAY announces prefixes first, then
+/// suffixes.
 fn check_delta(encoding: Encoding, values: &[u8], num_values: u32) -> Result<()> {
     let streams = match encoding {
         Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,

@@ -86,7 +86,8 @@ impl Rows {
         self.left == 0
     }
 
-    /// Reads at most `rows` more rows into the batch; `first` is the number of the first in its file. Returns how many.
+    /// Reads at most `rows` more rows into the batch; `first` is the number of the first in its file. Returns
+    /// how many.
     pub(super) fn read(
         &mut self,
         file: &OpenFile,

@@ -33,7 +33,8 @@ impl Texts {
             .transpose()
     }
 
-    /// Replaces what is held by `rows` rows of a column: text as it is, integers in decimal, UUIDs in canonical form.
+    /// Replaces what is held by `rows` rows of a column: text as it is, integers in decimal, UUIDs in
+    /// canonical form.
     pub(super) fn decode(&mut self, leaf: &Leaf, kind: Scalar, rows: usize) {
         self.bytes.clear();
         self.spans.clear();

@@ -1,6 +1,7 @@
-//! Just enough of Thrift's compact protocol to see, before the parquet crate allocates for it, how much a footer or a
-//! page header claims. The crate reserves memory for the number of children of a schema element and for a page's
-//! uncompressed size as they are declared, and an allocation that fails ends the whole server, not the query.
+//! Just enough of Thrift's compact protocol to see, before the parquet crate allocates for it, how much a
+//! footer or a page header claims. The crate reserves memory for the number of children of a schema element
+//! and for a page's uncompressed size as they are declared, and an allocation that fails ends the whole
+//! server, not the query.
 
 const BOOL_TRUE: u8 = 1;
 const BOOL_FALSE: u8 = 2;
@@ -29,8 +30,8 @@ pub(super) fn uncompressed_page_size(header: &[u8]) -> Option<i64> {
     None
 }
 
-/// Checks the schema tree of a footer (field 2 of FileMetaData): as many elements as the groups claim children, and no
-/// deeper than [`MAX_SCHEMA_DEPTH`].
+/// Checks the schema tree of a footer (field 2 of FileMetaData): as many elements as the groups claim
+/// children, and no deeper than [`MAX_SCHEMA_DEPTH`].
 pub(super) fn check_schema(footer: &[u8]) -> Result<(), &'static str> {
     let children = schema_children(footer).ok_or("its footer does not hold a schema")?;
     let mut open: Vec<i64> = Vec::new();

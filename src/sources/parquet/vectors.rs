@@ -71,10 +71,11 @@ impl Vectors {
         }
     }
 
-    /// The elements of a row as far as they are there, for a dead letter: those before the first null, then the null.
-    pub(super) fn shown<'a>(
+    /// The elements of a row as far as they are there, for a dead letter: those before the first null, then
+    /// the null.
+    pub(super) fn shown(
         &self,
-        leaf: &'a Leaf,
+        leaf: &Leaf,
         row: usize,
     ) -> Option<(impl Iterator<Item = Option<f64>>, usize)> {
         let (start, len, null) = match *self.rows.get(row)? {
@@ -99,8 +100,8 @@ fn half(bytes: &[u8]) -> f32 {
         .map_or(f32::NAN, |bytes| f16::from_le_bytes(bytes).to_f32())
 }
 
-/// Cuts levels into rows. Nearly all rows are `dims` elements without a null: those are told by three passes over the
-/// row's levels that the compiler vectorizes, the others level by level.
+/// Cuts levels into rows. Nearly all rows are `dims` elements without a null: those are told by three passes
+/// over the row's levels that the compiler vectorizes, the others level by level.
 fn split_rows(rep: &[i16], def: &[i16], column: &VectorColumn, dims: usize, rows: &mut Vec<Row>) {
     let all = |levels: &[i16], level: i16| levels.iter().fold(0, |different, x| different | (x ^ level)) == 0;
     let (mut at, mut value) = (0, 0);
