@@ -14,7 +14,7 @@ import ruptures
 
 import harness
 
-PENALTY = 3.0
+PENALTY = 1.5
 SQL = """
     SELECT e.entity_id, ARRAY(SELECT index FROM cvx.changepoints(e.t, penalty => %s))
     FROM (SELECT entity_id, cvx.trajectory_agg(ts, vec) AS t FROM cvx.embedding GROUP BY entity_id) AS e
