@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import trajectories
 from psycopg import sql
 
 
@@ -66,6 +67,13 @@ def conn(database):
     """An autocommit connection to the module's database."""
     with connect(database) as connection:
         yield connection
+
+
+@pytest.fixture
+def typed(conn):
+    """The same connection, through which trajectories, vectors and timestamps travel in binary (trajectories.py)."""
+    trajectories.register(conn)
+    return conn
 
 
 @pytest.fixture(scope="session")
