@@ -96,18 +96,59 @@ CREATE AGGREGATE cvx.trajectory_agg(ts timestamptz, vec vector) (
 COMMENT ON AGGREGATE cvx.trajectory_agg(timestamptz, vector) IS
     'the trajectory of the points, in any order; NULLs are skipped; mixed dimensions and equal timestamps are errors';
 
+-- The functions that look at the ends of a trajectory only have a planner support function, which puts this
+-- aggregate in the place of trajectory_agg: same checks and same answer, in the memory of two points a group.
+
+CREATE FUNCTION cvx._trajectory_ends_transfn(internal, timestamptz, vector) RETURNS internal
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'trajectory_ends_transfn_wrapper';
+CREATE FUNCTION cvx._trajectory_ends_combinefn(internal, internal) RETURNS internal
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'trajectory_ends_combinefn_wrapper';
+CREATE FUNCTION cvx._trajectory_ends_serialfn(internal) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'trajectory_ends_serialfn_wrapper';
+CREATE FUNCTION cvx._trajectory_ends_deserialfn(bytea, internal) RETURNS internal
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'trajectory_ends_deserialfn_wrapper';
+CREATE FUNCTION cvx._trajectory_ends_finalfn(internal) RETURNS cvx.trajectory
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'trajectory_ends_finalfn_wrapper';
+CREATE FUNCTION cvx._trajectory_ends_support(internal) RETURNS internal
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'trajectory_ends_support_wrapper';
+
+COMMENT ON FUNCTION cvx._trajectory_ends_transfn(internal, timestamptz, vector) IS 'adds a point';
+COMMENT ON FUNCTION cvx._trajectory_ends_combinefn(internal, internal) IS 'joins two partial states';
+COMMENT ON FUNCTION cvx._trajectory_ends_serialfn(internal) IS 'state to bytes, between parallel workers';
+COMMENT ON FUNCTION cvx._trajectory_ends_deserialfn(bytea, internal) IS 'bytes to state, between parallel workers';
+COMMENT ON FUNCTION cvx._trajectory_ends_finalfn(internal) IS 'a trajectory of the first and the last point';
+COMMENT ON FUNCTION cvx._trajectory_ends_support(internal) IS
+    'planner support: f(trajectory_agg(ts, vec)) becomes f(_trajectory_ends_agg(ts, vec))';
+
+CREATE AGGREGATE cvx._trajectory_ends_agg(ts timestamptz, vec vector) (
+    SFUNC = cvx._trajectory_ends_transfn,
+    STYPE = internal,
+    SSPACE = 4096,
+    FINALFUNC = cvx._trajectory_ends_finalfn,
+    COMBINEFUNC = cvx._trajectory_ends_combinefn,
+    SERIALFUNC = cvx._trajectory_ends_serialfn,
+    DESERIALFUNC = cvx._trajectory_ends_deserialfn,
+    PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cvx._trajectory_ends_agg(timestamptz, vector) IS
+    'the first and the last point of what trajectory_agg would give';
+
 -- Accessors
 
 CREATE FUNCTION cvx.num_points(t cvx.trajectory) RETURNS int
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'num_points_wrapper';
 CREATE FUNCTION cvx.dims(t cvx.trajectory) RETURNS int
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dims_wrapper';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE SUPPORT cvx._trajectory_ends_support
+    AS 'MODULE_PATHNAME', 'dims_wrapper';
 CREATE FUNCTION cvx.start_ts(t cvx.trajectory) RETURNS timestamptz
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'start_ts_wrapper';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE SUPPORT cvx._trajectory_ends_support
+    AS 'MODULE_PATHNAME', 'start_ts_wrapper';
 CREATE FUNCTION cvx.end_ts(t cvx.trajectory) RETURNS timestamptz
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'end_ts_wrapper';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE SUPPORT cvx._trajectory_ends_support
+    AS 'MODULE_PATHNAME', 'end_ts_wrapper';
 CREATE FUNCTION cvx.duration(t cvx.trajectory) RETURNS interval
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'duration_wrapper';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE SUPPORT cvx._trajectory_ends_support
+    AS 'MODULE_PATHNAME', 'duration_wrapper';
 CREATE FUNCTION cvx.points(t cvx.trajectory) RETURNS TABLE (ts timestamptz, vec vector)
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 100 AS 'MODULE_PATHNAME', 'points_wrapper';
 CREATE FUNCTION cvx.slice(t cvx.trajectory, from_ts timestamptz DEFAULT NULL, to_ts timestamptz DEFAULT NULL)

@@ -1,11 +1,13 @@
 -- How far and how a trajectory moved.
 
 CREATE FUNCTION cvx.drift(t cvx.trajectory, metric text DEFAULT 'cosine') RETURNS float8
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'drift_wrapper';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE SUPPORT cvx._trajectory_ends_support
+    AS 'MODULE_PATHNAME', 'drift_wrapper';
 CREATE FUNCTION cvx.volatility(t cvx.trajectory, unit interval DEFAULT '1 day') RETURNS float8
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'volatility_wrapper';
 CREATE FUNCTION cvx.drift_entropy(t cvx.trajectory) RETURNS float8
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'drift_entropy_wrapper';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE SUPPORT cvx._trajectory_ends_support
+    AS 'MODULE_PATHNAME', 'drift_entropy_wrapper';
 CREATE FUNCTION cvx.stability_score(t cvx.trajectory) RETURNS float8
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'stability_score_wrapper';
 CREATE FUNCTION cvx.hurst(t cvx.trajectory) RETURNS float8
@@ -13,7 +15,8 @@ CREATE FUNCTION cvx.hurst(t cvx.trajectory) RETURNS float8
 CREATE FUNCTION cvx.drift_report(
     t cvx.trajectory, top int DEFAULT 10,
     OUT l2 float8, OUT cosine float8, OUT dimensions int[], OUT changes float8[]) RETURNS SETOF record
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'drift_report_wrapper';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1 SUPPORT cvx._trajectory_ends_support
+    AS 'MODULE_PATHNAME', 'drift_report_wrapper';
 
 COMMENT ON FUNCTION cvx.drift(cvx.trajectory, text) IS
     'distance of the first and the last point: metric ''cosine'' (1 - cosine similarity) or ''l2''';

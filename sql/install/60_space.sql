@@ -217,9 +217,7 @@ COMMENT ON FUNCTION cvx.create_index(text, text) IS
 CREATE FUNCTION cvx.trajectory(
     entity_id text, space text, from_ts timestamptz DEFAULT NULL, to_ts timestamptz DEFAULT NULL)
     RETURNS cvx.trajectory
-    LANGUAGE c STABLE PARALLEL SAFE COST 10000
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'trajectory_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'trajectory_wrapper';
 COMMENT ON FUNCTION cvx.trajectory(text, text, timestamptz, timestamptz) IS
     'the trajectory of an entity in a space from from_ts to to_ts, both included; NULL leaves an end open; '
     'NULL when there is nothing';

@@ -1,6 +1,6 @@
 //! The rows of cvx's tables as Rust values: the only place of Rust with SQL text against them.
 //!
-//! Every name is qualified, and every function that comes here runs with search_path = pg_catalog.
+//! Every name and operator is qualified: what these statements mean does not depend on search_path.
 
 pub mod dead_letter;
 pub mod embedding;

@@ -54,6 +54,6 @@ pub(super) fn view<T: Pod>(bytes: &[u8], offset: usize, count: usize) -> Option<
 }
 
 /// Numbers for which every bit pattern is a value.
-pub(super) trait Pod: Copy {}
+pub trait Pod: Copy {}
 impl Pod for i64 {}
 impl Pod for f32 {}

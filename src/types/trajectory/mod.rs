@@ -1,7 +1,9 @@
 //! The SQL type `trajectory`.
 
-pub mod aggregate;
+mod aggregate;
 mod binary;
+mod buffer;
+mod ends;
 mod layout;
 mod operators;
 mod text;
