@@ -97,9 +97,9 @@ def one(conn, query, *args):
     return rows[0]
 
 
-def random_walk(rng, n, dims, start_years=25):
-    """A random walk on uneven times: gaps from microseconds to months, an origin away from zero."""
-    gaps = np.maximum(np.exp(rng.normal(0, 3, n)) * DAY, 1).astype(np.int64)
-    t = np.cumsum(gaps) - int(rng.integers(0, 2 * start_years) - start_years) * 365 * DAY
+def random_walk(rng, n, dims):
+    """A random walk on uneven times, minutes to months apart, and within 250 years, so that float64 tells them apart."""
+    gaps = np.clip(np.exp(rng.normal(0, 3, n)) * DAY, 1, 300 * DAY).astype(np.int64)
+    t = np.cumsum(gaps) + int(rng.integers(-25, 25)) * 365 * DAY
     x = np.cumsum(rng.normal(0, 1, (n, dims)), axis=0) + rng.normal(0, 3, dims)
     return Trajectory(t, x)
