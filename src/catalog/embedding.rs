@@ -1,23 +1,17 @@
-use std::cell::RefCell;
-use std::collections::HashMap;
-
 use cvx_sources::Record;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::OwnedPreparedStatement;
 use pgrx::{FromDatum, IntoDatum};
 
-use super::internal;
+use super::{Statements, internal, prepared};
 use crate::types::{TimestampTz, sql_name, sql_result};
 
 thread_local! {
-    /// A prepared statement a space: with the space's id a constant, planning prunes to its one partition, and no
-    /// other is locked.
-    static TRAJECTORY_OF: RefCell<HashMap<i32, OwnedPreparedStatement>> = RefCell::default();
+    /// A statement a space: with the space's id a constant, planning prunes to its one partition, and no other is
+    /// locked.
+    static TRAJECTORY_OF: Statements<i32> = Statements::default();
 }
-/// More spaces than this in one session start the cache anew.
-const MAX_STATEMENTS: usize = 256;
 
 /// A datum handed on as it is, in memory of the caller of SPI.
 pub struct TrajectoryDatum(pg_sys::Datum);
@@ -57,25 +51,23 @@ pub fn trajectory(
 ) -> Result<Option<TrajectoryDatum>, ErrorReport> {
     // SAFETY: a timestamptz is passed by value as these 8 bytes.
     let time = |ts: i64| unsafe { pgrx::datum::DatumWithOid::new(ts, pg_sys::TIMESTAMPTZOID) };
-    TRAJECTORY_OF.with_borrow_mut(|statements| {
-        if statements.len() >= MAX_STATEMENTS && !statements.contains_key(&space_id) {
-            statements.clear();
-        }
-        Spi::connect(|client| {
-            if !statements.contains_key(&space_id) {
-                let query = format!(
-                    "SELECT cvx.trajectory_agg(e.ts, e.vec) FROM cvx.embedding e
-                     WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
-                     AND e.ts OPERATOR(pg_catalog.>=) $2 AND e.ts OPERATOR(pg_catalog.<=) $3"
-                );
-                let types = [pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID].map(PgOid::from);
-                statements.insert(space_id, client.prepare(query.as_str(), &types)?.keep());
-            }
-            let arguments = [entity_id.into(), time(from_ts), time(to_ts)];
-            client.select(&statements[&space_id], Some(1), &arguments)?.first().get_one::<TrajectoryDatum>()
-        })
-        .map_err(internal)
-    })
+    let found = Spi::connect(|client| {
+        let statement = prepared(&TRAJECTORY_OF, space_id, || {
+            let query = format!(
+                "SELECT cvx.trajectory_agg(e.ts, e.vec) FROM cvx.embedding e
+                 WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
+                 AND e.ts OPERATOR(pg_catalog.>=) $2 AND e.ts OPERATOR(pg_catalog.<=) $3"
+            );
+            let types = [pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID].map(PgOid::from);
+            Ok(client.prepare(query.as_str(), &types)?.keep())
+        })?;
+        let arguments = [entity_id.into(), time(from_ts), time(to_ts)];
+        client
+            .select(&*statement, Some(1), &arguments)?
+            .first()
+            .get_one::<TrajectoryDatum>()
+    });
+    found.map_err(internal)
 }
 
 /// Which of the records have their key in the table already, and when that row was produced: (index, produced_at).

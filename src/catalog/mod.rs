@@ -7,9 +7,15 @@ pub mod embedding;
 pub mod run;
 pub mod space;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::rc::Rc;
+use std::thread::LocalKey;
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi;
+use pgrx::spi::{self, OwnedPreparedStatement};
 
 /// An SPI failure that no user can cause: the statement text is ours.
 pub fn internal(error: spi::Error) -> ErrorReport {
@@ -18,4 +24,30 @@ pub fn internal(error: spi::Error) -> ErrorReport {
         format!("internal statement failed: {error}"),
         "cvx",
     )
+}
+
+/// Prepared statements that a session keeps, by what tells them apart.
+pub type Statements<K> = RefCell<HashMap<K, Rc<OwnedPreparedStatement>>>;
+
+/// More of one kind than this and the kind starts anew: a session does not grow with the number of spaces.
+const MAX_STATEMENTS: usize = 256;
+
+/// The kept statement of `key`, prepared when it is not there. It is handed out, not lent: a row-level security
+/// policy may come back here while it runs.
+pub fn prepared<K: Eq + Hash>(
+    kept: &'static LocalKey<Statements<K>>,
+    key: K,
+    prepare: impl FnOnce() -> spi::Result<OwnedPreparedStatement>,
+) -> spi::Result<Rc<OwnedPreparedStatement>> {
+    if let Some(statement) = kept.with_borrow(|it| it.get(&key).cloned()) {
+        return Ok(statement);
+    }
+    let statement = Rc::new(prepare()?);
+    kept.with_borrow_mut(|it| {
+        if it.len() >= MAX_STATEMENTS {
+            it.clear();
+        }
+        it.insert(key, Rc::clone(&statement));
+    });
+    Ok(statement)
 }

@@ -1,14 +1,11 @@
-use std::cell::RefCell;
-
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::OwnedPreparedStatement;
 
-use super::internal;
+use super::{Statements, internal, prepared};
 use crate::error::Error;
 
 thread_local! {
-    static BY_NAME: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
+    static BY_NAME: Statements<()> = Statements::default();
 }
 
 /// A row of cvx.space.
@@ -22,15 +19,16 @@ impl Space {
     /// The space with this name, or the error that it does not exist.
     pub fn by_name(name: &str) -> Result<Space, ErrorReport> {
         let query = "SELECT s.space_id, s.dims FROM cvx.space s WHERE s.name OPERATOR(pg_catalog.=) $1";
-        let found = BY_NAME.with_borrow_mut(|statement| {
-            Spi::connect(|client| {
-                let statement = match statement {
-                    Some(statement) => &*statement,
-                    None => statement.insert(client.prepare(query, &[PgOid::from(pg_sys::TEXTOID)])?.keep()),
-                };
-                let rows = client.select(statement, Some(1), &[name.into()])?;
-                if rows.is_empty() { Ok((None, None)) } else { rows.first().get_two::<i32, i32>() }
-            })
+        let found = Spi::connect(|client| {
+            let statement = prepared(&BY_NAME, (), || {
+                Ok(client.prepare(query, &[PgOid::from(pg_sys::TEXTOID)])?.keep())
+            })?;
+            let rows = client.select(&*statement, Some(1), &[name.into()])?;
+            if rows.is_empty() {
+                Ok((None, None))
+            } else {
+                rows.first().get_two::<i32, i32>()
+            }
         });
         let (space_id, dims) = found.map_err(internal)?;
         let (Some(space_id), Some(dims)) = (space_id, dims) else {

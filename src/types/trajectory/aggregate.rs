@@ -23,13 +23,22 @@ state_datum!(StateRef, State);
 
 impl State {
     fn new(context: pg_sys::MemoryContext, dims: usize) -> Self {
-        State { dims, increasing: true, times: Buffer::new(context), values: Buffer::new(context) }
+        State {
+            dims,
+            increasing: true,
+            times: Buffer::new(context),
+            values: Buffer::new(context),
+        }
     }
 
     fn push(&mut self, ts: TimestampTz, values: &[f32]) -> Result<(), Error> {
         check_point(ts, values)?;
         if values.len() != self.dims {
-            return Err(Error::MixedDimensions { expected: self.dims, found: values.len(), ts });
+            return Err(Error::MixedDimensions {
+                expected: self.dims,
+                found: values.len(),
+                ts,
+            });
         }
         self.check_room(1)?;
         self.increasing &= self.times.as_slice().last().is_none_or(|&last| last < ts);
@@ -39,9 +48,15 @@ impl State {
     }
 
     fn append(&mut self, right: &State) -> Result<(), Error> {
-        let Some(&ts) = right.times.as_slice().first() else { return Ok(()) };
+        let Some(&ts) = right.times.as_slice().first() else {
+            return Ok(());
+        };
         if self.dims != right.dims {
-            return Err(Error::MixedDimensions { expected: self.dims, found: right.dims, ts });
+            return Err(Error::MixedDimensions {
+                expected: self.dims,
+                found: right.dims,
+                ts,
+            });
         }
         self.check_room(right.times.as_slice().len())?;
         self.increasing &= right.increasing && self.times.as_slice().last().is_none_or(|&last| last < ts);
@@ -54,7 +69,10 @@ impl State {
     fn check_room(&self, more: usize) -> Result<(), Error> {
         let points = self.times.as_slice().len() + more;
         if points > max_points(self.dims) {
-            return Err(Error::TooLarge { points, dims: self.dims });
+            return Err(Error::TooLarge {
+                points,
+                dims: self.dims,
+            });
         }
         Ok(())
     }
@@ -67,7 +85,9 @@ fn trajectory_agg_transfn(
     vec: Option<Vector>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<Option<StateRef>, ErrorReport> {
-    let (Some(ts), Some(vec)) = (ts, vec) else { return Ok(state) };
+    let (Some(ts), Some(vec)) = (ts, vec) else {
+        return Ok(state);
+    };
     let values = vec.as_slice();
     let mut state = match state {
         Some(state) => state,
@@ -105,7 +125,10 @@ fn trajectory_agg_serialfn(state: StateRef, fcinfo: pg_sys::FunctionCallInfo) ->
     let (times, values) = (state.times.as_slice(), state.values.as_slice());
     let dims = (state.dims as u32).to_ne_bytes();
     let bytes = serialize(&[&dims, bytes_of(times), bytes_of(values)]);
-    Ok(bytes.ok_or(Error::TooLarge { points: times.len(), dims: state.dims })?)
+    Ok(bytes.ok_or(Error::TooLarge {
+        points: times.len(),
+        dims: state.dims,
+    })?)
 }
 
 #[pg_extern(sql = false)]
@@ -115,7 +138,10 @@ fn trajectory_agg_deserialfn(
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<StateRef, ErrorReport> {
     aggregate_context(fcinfo)?;
-    let corrupt = || Error::Corrupt { kind: "trajectory_agg state", problem: format!("{} bytes", bytes.len()) };
+    let corrupt = || Error::Corrupt {
+        kind: "trajectory_agg state",
+        problem: format!("{} bytes", bytes.len()),
+    };
     let (dims, rest) = bytes.split_first_chunk().ok_or_else(corrupt)?;
     let dims = u32::from_ne_bytes(*dims) as usize;
     let point = 8 + 4 * dims;
@@ -149,7 +175,11 @@ fn trajectory_agg_finalfn(
     let order = order_of(times)?;
     let mut result = TrajectoryResult::with_size(times.len(), dims)?;
     let (to_times, to_values) = result.arrays();
-    for ((&(ts, i), to_ts), to) in order.iter().zip(to_times.iter_mut()).zip(to_values.chunks_exact_mut(dims)) {
+    for ((&(ts, i), to_ts), to) in order
+        .iter()
+        .zip(to_times.iter_mut())
+        .zip(to_values.chunks_exact_mut(dims))
+    {
         *to_ts = ts;
         to.copy_from_slice(&values[i as usize * dims..][..dims]);
     }
@@ -160,7 +190,11 @@ fn trajectory_agg_finalfn(
 /// The times in order, each with its place among them.
 fn order_of(times: &[TimestampTz]) -> Result<Vec<(TimestampTz, u32)>, Error> {
     let mut order = Vec::new();
-    order.try_reserve_exact(times.len()).map_err(|_| Error::OutOfMemory { bytes: 16 * times.len() })?;
+    order
+        .try_reserve_exact(times.len())
+        .map_err(|_| Error::OutOfMemory {
+            bytes: 16 * times.len(),
+        })?;
     order.extend(times.iter().zip(0..).map(|(&ts, i)| (ts, i)));
     order.sort_unstable();
     Ok(order)

@@ -20,7 +20,12 @@ pub struct Buffer<T> {
 impl<T: Pod> Buffer<T> {
     /// An empty one; `context` has to outlive it.
     pub fn new(context: pg_sys::MemoryContext) -> Self {
-        Buffer { context, data: ptr::null_mut(), len: 0, capacity: 0 }
+        Buffer {
+            context,
+            data: ptr::null_mut(),
+            len: 0,
+            capacity: 0,
+        }
     }
 
     /// An empty one with room for exactly `capacity`.
@@ -55,7 +60,13 @@ impl<T: Pod> Buffer<T> {
         let more = bytes.len() / size_of::<T>();
         self.reserve(more);
         // SAFETY: reserve() made room for `more` elements; any bytes are a value of a Pod.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.data.add(self.len).cast(), more * size_of::<T>()) };
+        unsafe {
+            ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.data.add(self.len).cast(),
+                more * size_of::<T>(),
+            )
+        };
         self.len += more;
     }
 
@@ -66,7 +77,11 @@ impl<T: Pod> Buffer<T> {
         if needed <= self.capacity {
             return;
         }
-        let more = if self.capacity == 0 { 4 * needed } else { self.capacity + self.capacity / 2 };
+        let more = if self.capacity == 0 {
+            4 * needed
+        } else {
+            self.capacity + self.capacity / 2
+        };
         self.grow_to(needed.max(more));
     }
 
@@ -89,7 +104,11 @@ pub fn aggregate_context(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Mem
     let mut context = ptr::null_mut();
     // SAFETY: fcinfo is the one of the running call.
     let kind = unsafe { pg_sys::AggCheckCallContext(fcinfo, &mut context) };
-    if kind == 0 { Err(Error::NotAnAggregate) } else { Ok(context) }
+    if kind == 0 {
+        Err(Error::NotAnAggregate)
+    } else {
+        Ok(context)
+    }
 }
 
 /// A `bytea` of several parts one after the other, or None when it would be too large.
@@ -167,7 +186,11 @@ macro_rules! state_datum {
                 is_null: bool,
                 _: pgrx::pg_sys::Oid,
             ) -> Option<Self> {
-                if is_null { None } else { std::ptr::NonNull::new(datum.cast_mut_ptr()).map($name) }
+                if is_null {
+                    None
+                } else {
+                    std::ptr::NonNull::new(datum.cast_mut_ptr()).map($name)
+                }
             }
         }
 

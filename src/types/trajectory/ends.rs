@@ -32,12 +32,23 @@ struct Ends {
 state_datum!(EndsRef, Ends);
 
 impl Ends {
-    fn new(context: pg_sys::MemoryContext, first: (TimestampTz, &[f32]), last: (TimestampTz, &[f32])) -> Self {
+    fn new(
+        context: pg_sys::MemoryContext,
+        first: (TimestampTz, &[f32]),
+        last: (TimestampTz, &[f32]),
+    ) -> Self {
         let mut vectors = Buffer::with_capacity(context, 2 * first.1.len());
         vectors.extend_from_slice(first.1);
         vectors.extend_from_slice(last.1);
         let times = Buffer::new(context);
-        Ends { dims: first.1.len(), first_ts: first.0, last_ts: last.0, increasing: true, times, vectors }
+        Ends {
+            dims: first.1.len(),
+            first_ts: first.0,
+            last_ts: last.0,
+            increasing: true,
+            times,
+            vectors,
+        }
     }
 
     fn first(&self) -> (TimestampTz, &[f32]) {
@@ -57,13 +68,21 @@ impl Ends {
     ) -> Result<(), Error> {
         let (dims, found) = (self.dims, first.1.len());
         if found != dims {
-            return Err(Error::MixedDimensions { expected: dims, found, ts: first.0 });
+            return Err(Error::MixedDimensions {
+                expected: dims,
+                found,
+                ts: first.0,
+            });
         }
         let points = self.times.as_slice().len() + times.len();
         if points > max_points(dims) {
             return Err(Error::TooLarge { points, dims });
         }
-        self.increasing &= self.times.as_slice().last().is_none_or(|&before| before < first.0);
+        self.increasing &= self
+            .times
+            .as_slice()
+            .last()
+            .is_none_or(|&before| before < first.0);
         self.times.extend_from_slice(times);
         let (to_first, to_last) = self.vectors.as_mut_slice().split_at_mut(dims);
         if first.0 < self.first_ts {
@@ -85,7 +104,9 @@ fn trajectory_ends_transfn(
     vec: Option<Vector>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<Option<EndsRef>, ErrorReport> {
-    let (Some(ts), Some(vec)) = (ts, vec) else { return Ok(state) };
+    let (Some(ts), Some(vec)) = (ts, vec) else {
+        return Ok(state);
+    };
     let values = vec.as_slice();
     check_point(ts, values)?;
     let mut state = match state {
@@ -127,7 +148,10 @@ fn trajectory_ends_serialfn(state: EndsRef, fcinfo: pg_sys::FunctionCallInfo) ->
     let (vectors, times) = (state.vectors.as_slice(), state.times.as_slice());
     let dims = (state.dims as u32).to_ne_bytes();
     let bytes = serialize(&[&dims, bytes_of(vectors), bytes_of(times)]);
-    Ok(bytes.ok_or(Error::TooLarge { points: times.len(), dims: state.dims })?)
+    Ok(bytes.ok_or(Error::TooLarge {
+        points: times.len(),
+        dims: state.dims,
+    })?)
 }
 
 #[pg_extern(sql = false)]
@@ -137,7 +161,10 @@ fn trajectory_ends_deserialfn(
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<EndsRef, ErrorReport> {
     aggregate_context(fcinfo)?;
-    let corrupt = || Error::Corrupt { kind: "trajectory_ends state", problem: format!("{} bytes", bytes.len()) };
+    let corrupt = || Error::Corrupt {
+        kind: "trajectory_ends state",
+        problem: format!("{} bytes", bytes.len()),
+    };
     let (dims, rest) = bytes.split_first_chunk().ok_or_else(corrupt)?;
     let dims = u32::from_ne_bytes(*dims) as usize;
     let (vectors, times) = rest.split_at_checked(8 * dims).ok_or_else(corrupt)?;
@@ -157,8 +184,9 @@ fn trajectory_ends_deserialfn(
     state.vectors.extend_from_bytes(vectors);
     state.times.extend_from_bytes(times);
     let times = state.times.as_slice();
-    (state.first_ts, state.last_ts) =
-        times.iter().fold((i64::MAX, i64::MIN), |(first, last), &ts| (first.min(ts), last.max(ts)));
+    (state.first_ts, state.last_ts) = times.iter().fold((i64::MAX, i64::MIN), |(first, last), &ts| {
+        (first.min(ts), last.max(ts))
+    });
     state.increasing = times.windows(2).all(|pair| pair[0] < pair[1]);
     Ok(EndsRef::new(context, state))
 }
@@ -174,7 +202,11 @@ fn trajectory_ends_finalfn(
     let times = state.times.as_slice();
     if !state.increasing {
         let mut sorted = Vec::new();
-        sorted.try_reserve_exact(times.len()).map_err(|_| Error::OutOfMemory { bytes: size_of_val(times) })?;
+        sorted
+            .try_reserve_exact(times.len())
+            .map_err(|_| Error::OutOfMemory {
+                bytes: size_of_val(times),
+            })?;
         sorted.extend_from_slice(times);
         sorted.sort_unstable();
         check_order(&sorted)?;
@@ -182,7 +214,11 @@ fn trajectory_ends_finalfn(
     let both = [state.first_ts, state.last_ts];
     let n = if times.len() > 1 { 2 } else { 1 };
     let vectors = &state.vectors.as_slice()[..n * state.dims];
-    Ok(Some(TrajectoryResult::from_parts(&both[..n], vectors, state.dims)?))
+    Ok(Some(TrajectoryResult::from_parts(
+        &both[..n],
+        vectors,
+        state.dims,
+    )?))
 }
 
 /// Planner support of the functions that look at the ends of a trajectory only: `f(trajectory_agg(ts, vec), ...)`
