@@ -74,3 +74,19 @@ pub fn norm(a: &[f32]) -> f64 {
 pub fn dot_f64(a: &[f64], b: &[f64]) -> f64 {
     sum_over!(a, b, |x, y| x * y)
 }
+
+/// Adds `scale` times `x` to `y`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn add_scaled(y: &mut [f64], scale: f64, x: &[f64]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += scale * x;
+    }
+}
+
+/// Stores `x - mean` in `centred`, all of one length.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn centre(x: &[f32], mean: &[f64], centred: &mut [f64]) {
+    for ((c, &x), m) in centred.iter_mut().zip(x).zip(mean) {
+        *c = f64::from(x) - m;
+    }
+}

@@ -1,6 +1,7 @@
 //! Leading principal components of a path, without ever forming a covariance matrix.
 
 use crate::Path;
+use crate::kernels::{add_scaled, centre, dot_f64};
 
 /// Leading principal components of `n` points of `D` numbers.
 ///
@@ -22,8 +23,11 @@ pub struct Pca {
 /// Most Lanczos steps an axis. Real spectra take 15 to 50; a spectrum with no gap is cut off here, where what is
 /// left open is which of several nearly equal directions comes out.
 const MAX_STEPS: usize = 160;
+/// Of a very large path fewer steps are taken, down to this many, to keep within [`MAX_WORK`] products an axis.
+const FEWEST_STEPS: usize = 24;
+const MAX_WORK: usize = 2_000_000_000;
 /// An axis is found when its residual is below this share of its eigenvalue.
-const TOLERANCE: f64 = 1e-12;
+const TOLERANCE: f64 = 1e-11;
 /// The Krylov space is exhausted when the next direction is below this share of the largest entry so far.
 const EXHAUSTED: f64 = 1e-13;
 /// Enough to halve any interval down to rounding.
@@ -99,7 +103,8 @@ fn total_scatter(path: &Path, mean: &[f64]) -> f64 {
 
 /// The largest eigenvalue of the scatter matrix on the complement of `found`, and its unit eigenvector.
 fn leading_axis(path: &Path, mean: &[f64], found: &[Vec<f64>]) -> Option<(f64, Vec<f64>)> {
-    let most = (path.dims - found.len()).min(path.len()).min(MAX_STEPS);
+    let affordable = (MAX_WORK / path.values.len().max(1)).clamp(FEWEST_STEPS, MAX_STEPS);
+    let most = (path.dims - found.len()).min(path.len()).min(affordable);
     let mut basis: Vec<Vec<f64>> = found.to_vec();
     let mut next = start_vector(path.dims);
     let mut left = orthogonalise(&basis, &mut next);
@@ -111,7 +116,7 @@ fn leading_axis(path: &Path, mean: &[f64], found: &[Vec<f64>]) -> Option<(f64, V
         }
         next.iter_mut().for_each(|x| *x /= left);
         let mut image = scatter_times(path, mean, &next);
-        tridiagonal.diagonal.push(inner(&next, &image));
+        tridiagonal.diagonal.push(dot_f64(&next, &image));
         basis.push(next);
         left = orthogonalise(&basis, &mut image);
         let (value, vector) = tridiagonal.largest_eigenpair();
@@ -127,7 +132,7 @@ fn leading_axis(path: &Path, mean: &[f64], found: &[Vec<f64>]) -> Option<(f64, V
     let (value, vector) = best?;
     let mut axis = vec![0.0; path.dims];
     for (weight, b) in vector.iter().zip(&basis[found.len()..]) {
-        axis.iter_mut().zip(b).for_each(|(a, x)| *a += weight * x);
+        add_scaled(&mut axis, *weight, b);
     }
     Some((value, axis))
 }
@@ -136,11 +141,11 @@ fn leading_axis(path: &Path, mean: &[f64], found: &[Vec<f64>]) -> Option<(f64, V
 fn orthogonalise(basis: &[Vec<f64>], v: &mut [f64]) -> f64 {
     for _ in 0..2 {
         for b in basis {
-            let along = inner(b, v);
-            v.iter_mut().zip(b).for_each(|(x, y)| *x -= along * y);
+            let along = dot_f64(b, v);
+            add_scaled(v, -along, b);
         }
     }
-    inner(v, v).sqrt()
+    dot_f64(v, v).sqrt()
 }
 
 /// A symmetric tridiagonal matrix whose couplings of neighbours are positive.
@@ -212,7 +217,7 @@ impl Tridiagonal {
         }
         let largest = v.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         v.iter_mut().for_each(|x| *x /= largest);
-        let norm = inner(v, v).sqrt();
+        let norm = dot_f64(v, v).sqrt();
         v.iter_mut().for_each(|x| *x /= norm);
     }
 }
@@ -223,16 +228,10 @@ fn scatter_times(path: &Path, mean: &[f64], v: &[f64]) -> Vec<f64> {
     let mut centred = vec![0.0; v.len()];
     for point in path.points() {
         centre(point, mean, &mut centred);
-        let along = inner(&centred, v);
-        image.iter_mut().zip(&centred).for_each(|(y, c)| *y += along * c);
+        let along = dot_f64(&centred, v);
+        add_scaled(&mut image, along, &centred);
     }
     image
-}
-
-fn centre(point: &[f32], mean: &[f64], centred: &mut [f64]) {
-    for ((c, &x), m) in centred.iter_mut().zip(point).zip(mean) {
-        *c = f64::from(x) - m;
-    }
 }
 
 fn score(path: &Path, found: &mut Pca) {
@@ -240,7 +239,7 @@ fn score(path: &Path, found: &mut Pca) {
     for (point, scores) in path.points().zip(found.scores.chunks_exact_mut(found.components)) {
         centre(point, &found.mean, &mut centred);
         for (s, axis) in scores.iter_mut().zip(found.axes.chunks_exact(path.dims)) {
-            *s = inner(&centred, axis);
+            *s = dot_f64(&centred, axis);
         }
     }
 }
@@ -266,10 +265,6 @@ fn fix_signs(found: &mut Pca, n: usize, dims: usize) {
             }
         }
     }
-}
-
-fn inner(a: &[f64], b: &[f64]) -> f64 {
-    crate::kernels::dot_f64(a, b)
 }
 
 /// Pseudo-random numbers in (-1, 1) by SplitMix64 (Steele, Lea and Flood 2014), always the same.
