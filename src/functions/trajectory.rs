@@ -35,10 +35,10 @@ fn end_ts(t: Trajectory) -> Option<TimestampTz> {
 #[pg_extern(sql = false)]
 fn duration(t: Trajectory) -> Option<Interval> {
     let path = t.path();
-    // The whole range of timestamptz spans less than 2^63 microseconds.
-    let micros = path.times.last()?.checked_sub(*path.times.first()?)?;
+    // The whole range of timestamptz spans more than 2^63 microseconds.
+    let micros = path.times.last()?.abs_diff(*path.times.first()?);
     let (days, rest) = (micros / 86_400_000_000, micros % 86_400_000_000);
-    Interval::new(0, i32::try_from(days).ok()?, rest).ok()
+    Interval::new(0, i32::try_from(days).ok()?, i64::try_from(rest).ok()?).ok()
 }
 
 #[pg_extern(sql = false)]
