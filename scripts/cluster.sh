@@ -48,7 +48,20 @@ log_line_prefix = '%m [%p] %b %e '
 log_statement = 'none'
 timezone = 'UTC'
 CONF
-    as_server "$PRIVATE_BIN/pg_ctl" --pgdata "$CLUSTER/data" --log "$CLUSTER/log" --silent --wait start
+    (
+        close_inherited_files
+        as_server "$PRIVATE_BIN/pg_ctl" --pgdata "$CLUSTER/data" --log "$CLUSTER/log" --silent --wait start
+    )
+}
+
+# A server outlives the command that starts it: it must not keep that command's files open, nor the locks on them
+# (make cluster under flock would never let go).
+close_inherited_files() {
+    local fd
+    for fd in /proc/"$BASHPID"/fd/*; do
+        fd=${fd##*/}
+        if [ "$fd" -gt 2 ]; then eval "exec $fd>&-"; fi
+    done
 }
 
 # Stops the cluster named by CLUSTER, if it runs.
