@@ -141,7 +141,7 @@ impl Error {
             }
             Error::NotFinite { element, value, ts } => text(
                 ERRCODE_DATA_EXCEPTION,
-                format!("element {element} of the vector at {} is {value}", at(ts)),
+                format!("element {element} of the vector at {} is {}", at(ts), not_finite(value)),
             )
             .hint("NaN and infinity are not allowed in a trajectory: filter such rows out or repair them."),
             Error::InfiniteTimestamp => {
@@ -241,6 +241,15 @@ impl Error {
                 Text { code: source_code(error.kind), message: error.message, detail: error.detail, hint: error.hint }
             }
         }
+    }
+}
+
+/// As PostgreSQL writes them.
+fn not_finite(value: f32) -> &'static str {
+    match value {
+        f32::INFINITY => "Infinity",
+        f32::NEG_INFINITY => "-Infinity",
+        _ => "NaN",
     }
 }
 
