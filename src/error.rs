@@ -190,7 +190,7 @@ impl Error {
             }
             Error::Overflow { function, element, value } => text(
                 ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-                format!("{function}: element {element} of the result, {value}, is out of range for type vector"),
+                format!("{function}: element {element} of the result, {value:e}, is out of range for type vector"),
             )
             .hint("Use a smaller unit of time."),
             Error::StepWithMonths => {
