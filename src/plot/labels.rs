@@ -88,7 +88,7 @@ impl<'a> Placer<'a> {
         for ring in RINGS {
             for k in 0..DIRECTIONS {
                 let candidate = self.candidate(anchor, width, height, ring, k);
-                let cost = self.cost(&candidate, ring);
+                let cost = self.cost(&candidate, anchor, ring);
                 if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                     best = Some((cost, candidate));
                 }
@@ -117,11 +117,28 @@ impl<'a> Placer<'a> {
         }
     }
 
-    fn cost(&self, candidate: &Placed, ring: f64) -> f64 {
+    /// How many placed labels a line from `a` to `b` runs through.
+    fn crossed(&self, a: (f64, f64), b: (f64, f64)) -> usize {
+        let on_line = |k: i32| {
+            let part = f64::from(k) / 16.0;
+            (a.0 + (b.0 - a.0) * part, a.1 + (b.1 - a.1) * part)
+        };
+        self.placed
+            .iter()
+            .filter(|p| (0..=16).any(|k| p.holds(on_line(k), 0.0)))
+            .count()
+    }
+
+    fn cost(&self, candidate: &Placed, anchor: (f64, f64), ring: f64) -> f64 {
         let labels: f64 = self.placed.iter().map(|p| p.overlap(candidate)).sum();
         let marks = self.marks.iter().filter(|m| candidate.holds(**m, 7.0)).count() as f64;
         let dots = self.dots.iter().filter(|d| candidate.holds(**d, 2.0)).count() as f64;
-        ring + ON_LABEL * labels + ON_MARK * marks + ON_DOT * dots.min(60.0)
+        let crossed = if candidate.apart {
+            self.crossed(anchor, candidate.nearest(anchor))
+        } else {
+            0
+        };
+        ring + ON_LABEL * labels + ON_MARK * (marks + crossed as f64) + ON_DOT * dots.min(60.0)
     }
 }
 

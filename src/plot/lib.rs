@@ -176,9 +176,9 @@ impl Plot<'_> {
     }
 }
 
-/// What ring and disc mean, at the right below the axis.
+/// What ring and disc mean, at the right, below axis and bar.
 fn legend(svg: &mut Svg) {
-    let (ring, disc, y) = (FRAME.right - 286.0, FRAME.right - 122.0, FRAME.bottom + 44.0);
+    let (ring, disc, y) = (FRAME.right - 180.0, FRAME.right - 16.0, FRAME.bottom + 44.0);
     put!(svg, r#"<g font-size="11.5" fill="{SOFT_INK}">"#);
     put!(
         svg,

@@ -18,7 +18,7 @@ const MAX_LABELS: usize = 8;
 /// Up to here the means between them are drawn; of more the arrows would hide the points.
 const MAX_ARROWS: usize = 24;
 /// Area, in square pixels, of black that the line may amount to.
-const LINE_INK: f64 = 4500.0;
+const LINE_INK: f64 = 3200.0;
 const LABEL_SIZE: f64 = 11.5;
 
 pub(crate) struct Panel<'a> {
