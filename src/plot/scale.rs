@@ -18,6 +18,9 @@ pub(crate) struct Scale {
     unit: f64,
 }
 
+/// Where on its axis, in pixels, and what is written there.
+pub(crate) type Ticks = Vec<(f64, String)>;
+
 /// Share of the frame that the data may fill.
 const FILL: f64 = 0.88;
 
@@ -54,8 +57,8 @@ impl Scale {
         )
     }
 
-    /// Ticks of both axes, one step for the two: pixel and label.
-    pub(crate) fn ticks(&self) -> (Vec<(f64, String)>, Vec<(f64, String)>) {
+    /// Ticks of both axes, one step for the two.
+    pub(crate) fn ticks(&self) -> (Ticks, Ticks) {
         let (width, height) = (
             self.frame.right - self.frame.left,
             self.frame.bottom - self.frame.top,
