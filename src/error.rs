@@ -192,7 +192,10 @@ impl Error {
                 ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
                 format!("{function}: element {element} of the result, {value:e}, is out of range for type vector"),
             )
-            .hint("Use a smaller unit of time."),
+            .hint(match function {
+                "velocity" | "acceleration" => "Use a smaller unit of time.",
+                _ => "Scale the vectors down.",
+            }),
             Error::StepWithMonths => {
                 text(ERRCODE_FEATURE_NOT_SUPPORTED, "a trajectory cannot be resampled by months or years")
                     .hint("Months differ in length: give the step in days or smaller units.")

@@ -68,24 +68,24 @@ fn options(
     gamma: Option<f64>,
     autocorrelated: bool,
 ) -> Result<Options, Error> {
-    let invalid = |name, value: &str, expected| {
+    let invalid = |name, value: String, expected| {
         Error::Math(cvx_math::Error::InvalidParameter {
             name,
-            value: format!("{value:?}"),
+            value,
             expected,
         })
     };
     if method != "pelt" {
-        return Err(invalid("method", method, "'pelt'"));
+        return Err(invalid("method", format!("{method:?}"), "'pelt'"));
     }
     let cost = match cost {
         "l2" => Cost::L2,
         "cosine" => Cost::Cosine,
         "rbf" => Cost::Rbf { gamma },
-        _ => return Err(invalid("cost", cost, "'l2', 'cosine' or 'rbf'")),
+        _ => return Err(invalid("cost", format!("{cost:?}"), "'l2', 'cosine' or 'rbf'")),
     };
     let min_size = usize::try_from(min_size)
-        .map_err(|_| invalid("min_size", &min_size.to_string(), "a number of points, 1 or more"))?;
+        .map_err(|_| invalid("min_size", min_size.to_string(), "a number of points, 1 or more"))?;
     Ok(Options {
         cost,
         penalty,
