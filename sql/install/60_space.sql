@@ -200,7 +200,11 @@ BEGIN
     END IF;
     SELECT n.nspname INTO vector_schema
     FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
-    index_name := format('%s_%s_hnsw', left(of_space.name, 40), create_index.metric);
+    index_name := format('%s_%s_hnsw', of_space.name, create_index.metric);
+    IF octet_length(index_name) > 63 THEN
+        -- Cut off, the names of two spaces or metrics could be one.
+        index_name := format('space_%s_%s_hnsw', of_space.space_id, create_index.metric);
+    END IF;
     EXECUTE format('CREATE INDEX %I ON cvx_space.%I USING hnsw ((vec::%I.%I(%s)) %I.%I)',
         index_name, of_space.name, vector_schema, element, of_space.dims,
         vector_schema, element || '_' || suffix);
