@@ -20,7 +20,7 @@ for name in $(compgen -e); do
 done
 # pgrx adds a backtrace to the DETAIL of errors when this is set; nobody reading a demo wants it.
 unset RUST_BACKTRACE
-export LC_ALL=C.UTF-8 PSQLRC=/dev/null
+export LC_ALL=C.UTF-8 PSQLRC=/dev/null CARGO_TERM_COLOR=never NO_COLOR=1
 
 if [ "$(id -u)" = 0 ]; then
     CVX_CACHE=${CVX_CACHE:-/var/cache/cvx}
@@ -52,12 +52,7 @@ step() {
     mkdir -p "$LOGS"
     say "$text"
     : >"$log"
-    (
-        exec >&2
-        while sleep 20; do
-            note "still at it after $((SECONDS - start)) s: $(tail -n 1 "$log" | tr -d '\r' | cut -c1-90)"
-        done
-    ) &
+    keep_saying "$log" >&2 &
     ticker=$!
     (set -e; "$@") >"$log" 2>&1 </dev/null || rc=$?
     kill "$ticker" 2>/dev/null || true
@@ -70,6 +65,18 @@ step() {
         printf '\n%s\n' "    failed after $((SECONDS - start)) s; the whole log: $log" >&2
     fi
     return "$rc"
+}
+
+# The other half of step: ends when it is told to, or when the script is gone.
+keep_saying() { # LOG
+    local start=$SECONDS nap=
+    trap 'kill "$nap" 2>/dev/null; exit' TERM
+    while kill -0 "$$" 2>/dev/null; do
+        sleep 20 >/dev/null 2>&1 &
+        nap=$!
+        wait "$nap"
+        note "still at it after $((SECONDS - start)) s: $(tail -n 1 "$1" | tr -d '\r' | cut -c1-90)"
+    done
 }
 
 # The account that runs the server: PostgreSQL refuses root.

@@ -10,7 +10,7 @@ want() {
 }
 
 has_libclang() {
-    [ -n "${LIBCLANG_PATH:-}" ] || ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' ||
+    [ -n "${LIBCLANG_PATH:-}" ] || [[ "$(ldconfig -p 2>/dev/null)" == *libclang[-.][0-9s]* ]] ||
         compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
 }
 
@@ -29,6 +29,11 @@ apt_update() {
     step apt-update "Refreshing the list of system packages" apt_get update ||
         die "apt-get update failed." "Check the network and the apt sources of this machine, and run again."
     APT_UPDATED=1
+}
+
+# Container images come without lists, and then no package seems to exist.
+have_package_lists() {
+    ! command -v apt-get >/dev/null || compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null
 }
 
 check_apt() {

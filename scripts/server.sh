@@ -31,7 +31,7 @@ major_to_install() {
         [ -x "/usr/lib/postgresql/$major/bin/postgres" ] && printf '%s\n' "$major" && return
     done
     for major in $SUPPORTED_MAJORS; do
-        apt-cache policy "postgresql-server-dev-$major" 2>/dev/null | grep -q 'Candidate: [0-9]' &&
+        [[ "$(apt-cache policy "postgresql-server-dev-$major" 2>/dev/null)" == *"Candidate: "[0-9]* ]] &&
             printf '%s\n' "$major" && return
     done
     return 1
