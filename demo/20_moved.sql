@@ -23,10 +23,10 @@ FROM trajectories, LATERAL (
            (array_agg(ts::date ORDER BY severity DESC))[1] AS strongest_at,
            max(severity) AS severity,
            (array_agg(vector_norm(shift) ORDER BY severity DESC))[1] AS shift
-    FROM cvx.changepoints(t, min_size => 5)) AS c;
+    FROM cvx.changepoints(t)) AS c;
 
 SELECT format(
-    'Of %s packages, %s changed what their releases are about, for five releases or longer. The strongest break: %s, '
+    'Of %s packages, %s changed what their releases are about. The strongest break: %s, '
     'on %s.',
     count(*), count(*) FILTER (WHERE breaks > 0),
     (array_agg(package ORDER BY severity DESC NULLS LAST))[1],

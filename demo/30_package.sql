@@ -9,7 +9,7 @@ FROM demo_moved WHERE package = :'package' \gset
 SELECT c.index AS "after release no.", c.ts::date AS "first after the break", p.attrs->>'version' AS version,
        round(c.severity::numeric, 2) AS severity, round(vector_norm(c.shift)::numeric, 2) AS shift,
        p.source, p.model_version, left(p.input_hash, 12) AS input_hash, left(p.pipeline_hash, 12) AS pipeline_hash
-FROM cvx.changepoints(cvx.trajectory(:'package', :'space'), min_size => 5) AS c,
+FROM cvx.changepoints(cvx.trajectory(:'package', :'space')) AS c,
      cvx.provenance(:'package', :'space', c.ts, c.ts) AS p
 ORDER BY c.index;
 
@@ -18,5 +18,5 @@ ORDER BY c.index;
 SELECT s.name AS space,
        coalesce(string_agg(format('%s (%s)', c.ts::date, round(c.severity::numeric, 2)), ', ' ORDER BY c.ts), 'none')
            AS "breaks (severity)"
-FROM cvx.space s LEFT JOIN LATERAL cvx.changepoints(cvx.trajectory(:'package', s.name), min_size => 5) AS c ON true
+FROM cvx.space s LEFT JOIN LATERAL cvx.changepoints(cvx.trajectory(:'package', s.name)) AS c ON true
 GROUP BY s.name ORDER BY s.name;
