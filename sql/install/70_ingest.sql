@@ -34,7 +34,7 @@ CREATE TABLE cvx.dead_letter (
 );
 CREATE INDEX dead_letter_source_run_id_idx ON cvx.dead_letter (source, run_id);
 COMMENT ON TABLE cvx.dead_letter IS 'records that were refused, and why';
-COMMENT ON COLUMN cvx.dead_letter."position" IS 'where the record stands in its source, as file:row';
+COMMENT ON COLUMN cvx.dead_letter."position" IS 'where the record stands in its source, as file#row';
 COMMENT ON COLUMN cvx.dead_letter.reason IS 'machine-readable reason';
 COMMENT ON COLUMN cvx.dead_letter.payload IS 'the record as far as it could be read; long vectors are cut';
 SELECT pg_catalog.pg_extension_config_dump('cvx.dead_letter', '');

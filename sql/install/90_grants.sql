@@ -15,6 +15,11 @@ CREATE FUNCTION cvx.grant_read(role regrole) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = grant_read.role) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'undefined_object',
+            MESSAGE = format('role %s does not exist', grant_read.role);
+    END IF;
     EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.sync_run TO %s', grant_read.role);
 END
 $$;

@@ -61,6 +61,13 @@ fn ingest_parquet(
     }
     let space = Space::by_name(&required(space.map(str::to_owned), "space")?)?;
     let batch_size = batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
+    let batch_size = usize::try_from(batch_size).map_err(|_| {
+        Error::Math(cvx_math::Error::InvalidParameter {
+            name: "batch_size",
+            value: batch_size.to_string(),
+            expected: "a number of rows, 1 or more",
+        })
+    })?;
     let config = Config {
         model_version_column,
         model_hash_column,
@@ -68,7 +75,7 @@ fn ingest_parquet(
         pipeline_hash_column,
         produced_at_column,
         attrs_columns: attrs_columns.unwrap_or_default(),
-        batch_size: usize::try_from(batch_size).unwrap_or(0),
+        batch_size,
         ..Config::new(
             &path,
             space.dims,
