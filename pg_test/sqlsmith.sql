@@ -9,6 +9,6 @@ CREATE TABLE points AS
     FROM cvx.embedding WHERE space_id = cvx.space_id('changelog-v1') AND entity_id IN ('six', 'jansson');
 CREATE TABLE trajectories AS
     SELECT entity_id, cvx.trajectory_agg(ts, vec) AS t, cvx.trajectory_agg(ts, short) AS short FROM points GROUP BY 1
-    UNION ALL VALUES ('empty', '{}'::cvx.trajectory, NULL);
+    UNION ALL VALUES ('empty', '{}'::cvx.trajectory, NULL::cvx.trajectory);
 GRANT SELECT ON points, trajectories TO smith;
 ALTER ROLE smith SET statement_timeout = '1s';
