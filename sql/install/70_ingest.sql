@@ -17,7 +17,7 @@ CREATE TABLE cvx.sync_run (
 );
 COMMENT ON TABLE cvx.sync_run IS 'a row a run of ingestion';
 COMMENT ON COLUMN cvx.sync_run.records_skipped IS 'records whose key was there already, with nothing newer to say';
-COMMENT ON COLUMN cvx.sync_run.bytes IS 'bytes of vectors read';
+COMMENT ON COLUMN cvx.sync_run.bytes IS 'bytes of the records read, as decoded';
 SELECT pg_catalog.pg_extension_config_dump('cvx.sync_run', '');
 SELECT pg_catalog.pg_extension_config_dump('cvx.sync_run_run_id_seq', '');
 
