@@ -17,6 +17,7 @@ pub struct Batch {
     optional: [TextColumn; 5],
     produced_at: Vec<Option<i64>>,
     rejects: Vec<Reject>,
+    reject_bytes: usize,
 }
 
 impl Batch {
@@ -69,10 +70,12 @@ impl Batch {
 
     /// Keeps a row that could not even be made a record.
     pub fn reject(&mut self, position: String, reason: RejectReason, payload: Payload) {
+        let payload = payload.finish();
+        self.reject_bytes += size_of::<Reject>() + position.len() + payload.len();
         self.rejects.push(Reject {
             position,
             reason,
-            payload: payload.finish(),
+            payload,
         });
     }
 
@@ -127,16 +130,18 @@ impl Batch {
 
     /// The same, moved out of the batch.
     pub fn take_rejects(&mut self) -> Vec<Reject> {
+        self.reject_bytes = 0;
         mem::take(&mut self.rejects)
     }
 
-    /// Bytes of the records taken.
+    /// Bytes held, of records and rejects.
     pub fn bytes(&self) -> usize {
         self.entity_ids.bytes()
             + self.optional.iter().map(TextColumn::bytes).sum::<usize>()
             + mem::size_of_val(self.ts.as_slice())
             + mem::size_of_val(self.values.as_slice())
             + mem::size_of_val(self.produced_at.as_slice())
+            + self.reject_bytes
     }
 }
 

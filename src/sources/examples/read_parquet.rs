@@ -2,12 +2,27 @@
 //! `cargo run --release -p cvx-sources --example read_parquet -- PATH ENTITY TIMESTAMP VECTOR DIMS [BATCH]`,
 //! with the names of the three columns and the dimensions of the vectors.
 
-use cvx_sources::Connector;
 use cvx_sources::parquet::{Config, ParquetConnector};
+use cvx_sources::{Connector, SourceError};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
+    let Err(error) = run() else {
+        return std::process::ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error}");
+    if let Some(error) = error.downcast_ref::<SourceError>() {
+        error
+            .detail
+            .iter()
+            .for_each(|detail| eprintln!("detail: {detail}"));
+        error.hint.iter().for_each(|hint| eprintln!("hint: {hint}"));
+    }
+    std::process::ExitCode::FAILURE
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [path, entity_id, ts, vector, dims, rest @ ..] = &args[..] else {
         return Err("arguments: PATH ENTITY TIMESTAMP VECTOR DIMS [BATCH]".into());
@@ -17,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.batch_size = batch.parse()?;
     }
     let start = Instant::now();
-    let mut connector = ParquetConnector::open(config)?;
+    let mut connector = ParquetConnector::open(config).map_err(SourceError::from)?;
     let (mut rows, mut floats, mut rejected) = (0, 0, BTreeMap::new());
     while let Some(batch) = connector.next_batch()? {
         rows += batch.rows_read();

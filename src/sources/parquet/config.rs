@@ -9,8 +9,8 @@ use std::path::PathBuf;
 pub const DEFAULT_BATCH_SIZE: usize = 1000;
 /// Most rows a batch.
 pub const MAX_BATCH_SIZE: usize = 100_000;
-/// A batch's vectors take at most this many bytes, whatever its size in rows.
-const MAX_BATCH_BYTES: usize = 64 << 20;
+/// A batch takes at most about this many bytes, whatever its size in rows.
+pub(super) const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// A file or folder and the names of its columns. Names are matched exactly, at the top level of the schema.
 #[derive(Debug, Clone)]

@@ -20,6 +20,7 @@ pub use error::Error;
 
 use crate::time::{EpochRange, EpochUnit};
 use crate::{Batch, Connector, Progress, SourceError};
+use config::MAX_BATCH_BYTES;
 use file::OpenFile;
 use rows::Rows;
 use std::any::Any;
@@ -130,7 +131,7 @@ impl ParquetConnector {
     /// Fills the batch from as many files as it takes.
     fn fill(&mut self, batch: &mut Batch) -> Result<(), Error> {
         let rows = self.config.rows_per_batch();
-        while batch.rows_read() < rows {
+        while batch.rows_read() < rows && batch.bytes() < MAX_BATCH_BYTES {
             if self.current.is_none() {
                 let Some(path) = self.files.get(self.opened) else {
                     return Ok(());
@@ -146,9 +147,7 @@ impl ParquetConnector {
             }
             if let Some(current) = &mut self.current {
                 let path = current.file.path.clone();
-                let more = guard(&path, || {
-                    current.read(self.units, rows - batch.rows_read(), batch)
-                })?;
+                let more = guard(&path, || current.read(self.units, rows, batch))?;
                 if !more {
                     self.current = None;
                 }
@@ -159,7 +158,7 @@ impl ParquetConnector {
 }
 
 impl Current {
-    /// Reads at most `limit` rows of one row group. Returns whether the file goes on.
+    /// Reads rows of one row group until the batch has `limit`. Returns whether the file goes on.
     fn read(&mut self, units: Units, limit: usize, batch: &mut Batch) -> Result<bool, Error> {
         if self.rows.as_ref().is_none_or(Rows::is_done) {
             if self.next_group == self.file.groups() {

@@ -87,6 +87,17 @@ impl Pages {
         Ok(())
     }
 
+    /// Passes over data pages without values, which pyarrow writes: the crate takes one for the column's end.
+    fn skip_empty(&mut self) -> Result<()> {
+        while let Some(next) = self.inner.peek_next_page()?
+            && !next.is_dict
+            && next.num_levels == Some(0)
+        {
+            self.inner.skip_next_page()?;
+        }
+        Ok(())
+    }
+
     fn check_rows(&mut self, levels: &[u8], values: u32) -> Result<()> {
         self.row_lengths
             .as_mut()
@@ -104,6 +115,7 @@ impl Iterator for Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
+        self.skip_empty()?;
         let page = self.inner.get_next_page()?;
         if let Some(page) = &page {
             self.check(page)?;
@@ -112,6 +124,7 @@ impl PageReader for Pages {
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        self.skip_empty()?;
         self.inner.peek_next_page()
     }
 
@@ -120,6 +133,7 @@ impl PageReader for Pages {
     }
 
     fn at_record_boundary(&mut self) -> Result<bool> {
+        self.skip_empty()?;
         self.inner.at_record_boundary()
     }
 }

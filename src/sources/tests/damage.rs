@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use cvx_sources::parquet::{Error, ParquetConnector};
-use cvx_sources::{ErrorKind, RejectReason};
+use cvx_sources::{ErrorKind, MAX_TEXT_BYTES, RejectReason};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use std::fs;
@@ -245,6 +245,39 @@ fn a_row_of_millions_ends_the_reading_before_it_takes_memory() {
             RejectReason::TooManyDimensions { found: 65_536 }
         );
     }
+}
+
+/// A dictionary holds a long text once, however many rows repeat it.
+#[test]
+fn a_text_that_rows_share_does_not_fill_memory() {
+    let write_text = |name: &str, bytes: usize| {
+        let hash = "x".repeat(bytes);
+        let hash = column("required binary hash (STRING);", texts(&vec![hash.as_str(); 200]));
+        let columns = vec![
+            ids(&["e"; 200]),
+            seconds(200),
+            vectors(&[&[1.0f32][..]; 200]),
+            hash,
+        ];
+        let path = folder(name).join("a.parquet");
+        let properties = WriterProperties::builder()
+            .set_dictionary_page_size_limit(1 << 24)
+            .build();
+        write(&path, &[columns], properties);
+        assert!(fs::metadata(&path).unwrap().len() < 4 << 20);
+        let mut config = config(&path, 1);
+        config.input_hash_column = Some("hash".into());
+        read(config).unwrap()
+    };
+    let longest = write_text("shared_text", MAX_TEXT_BYTES);
+    assert_eq!(longest.records.len(), 200);
+    assert!(longest.batches.iter().all(|batch| batch.bytes() < 66 << 20));
+    let longer = write_text("shared_long_text", MAX_TEXT_BYTES + 1);
+    let expected = RejectReason::TextTooLong {
+        field: "input_hash",
+        bytes: MAX_TEXT_BYTES + 1,
+    };
+    assert!(longer.rejects.len() == 200 && longer.rejects.iter().all(|reject| reject.reason == expected));
 }
 
 /// VmPeak counts what was reserved, touched or not.
