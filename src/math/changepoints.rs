@@ -1,17 +1,13 @@
 //! Change points of a trajectory: exact PELT under a given or a calibrated penalty, and how large each is.
 
-use crate::gram::{Columns, Dense, Gram, Kernel};
+use crate::gram::{Dense, Gram, Kernel, mean_point};
 use crate::noise::noise_variance;
 use crate::pelt::pelt;
-use crate::penalty::{quantile, trimmed_noise};
+use crate::penalty::{Aim, SAMPLE, calibrated};
 use crate::{Error, Path, kernels};
 
-/// Points whose kernel matrix is held whole (8 MB); longer trajectories are calibrated on as many of them.
-const DENSE_POINTS: usize = 1024;
 /// Points of which the median heuristic of the Gaussian kernel looks at every pair.
 const MEDIAN_POINTS: usize = 2048;
-/// Rounds of finding changes, taking them out of the reference law and looking again.
-const ROUNDS: usize = 4;
 
 /// What a segment costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,7 +90,7 @@ pub fn changepoints(
     let mut gram = Gram::new(path, kernel(path, options.cost, interrupt));
     let (breaks, penalty) = match options.penalty {
         Some(penalty) => (pelt(&mut gram, penalty, options.min_size, interrupt), penalty),
-        None => calibrated(&mut gram, options, interrupt),
+        None => search(path, &mut gram, options, interrupt),
     };
     let noise_variance = noise_variance(path, &breaks);
     let change_points = describe(path, &breaks, noise_variance);
@@ -181,38 +177,37 @@ fn median_gamma(path: Path<'_>, interrupt: &mut dyn FnMut()) -> f64 {
     }
 }
 
-/// Breaks and penalty, the latter found from the data.
-///
-/// The first round is a test at level `alpha` that anything changes at all. Only when it says so are the changes it found
-/// taken out of the reference law, and the search repeated at the lower penalty that leaves.
-fn calibrated(gram: &mut Gram<'_>, options: &Options, interrupt: &mut dyn FnMut()) -> (Vec<usize>, f64) {
-    let n = gram.len();
-    let mut matrix = Dense::of(gram, interrupt);
-    let mut breaks = Vec::new();
-    let mut penalty = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let bounds: Vec<usize> = [0].into_iter().chain(breaks.iter().copied()).chain([n]).collect();
-        let residuals = matrix.residuals(&bounds);
-        let keep: Vec<u32> = (0..n as u32).collect();
-        let mut differences: Vec<f64> = (1..n)
-            .filter(|i| breaks.binary_search(i).is_err())
-            .map(|i| gram.squared_distance(i - 1, i))
-            .collect();
-        let noise = trimmed_noise(&mut differences);
-        let next = noise * quantile(&residuals, &keep, options.min_size, options.alpha, interrupt);
-        let lower = penalty.min(next);
-        let found = pelt(&mut matrix, lower, options.min_size, interrupt);
-        penalty = lower;
-        if found == breaks {
-            break;
-        }
-        breaks = found;
+/// Breaks and the penalty found from the data, which is judged by `SAMPLE` points where there are more.
+fn search(
+    path: Path<'_>,
+    gram: &mut Gram<'_>,
+    options: &Options,
+    interrupt: &mut dyn FnMut(),
+) -> (Vec<usize>, f64) {
+    let n = path.len();
+    let aim = Aim {
+        min_size: options.min_size,
+        alpha: options.alpha,
+        autocorrelated: options.autocorrelated,
+    };
+    if n <= SAMPLE {
+        let chosen: Vec<usize> = (0..n).collect();
+        let sample = Dense::of(gram, interrupt);
+        return calibrated(gram, sample, &chosen, aim, interrupt);
     }
-    (breaks, penalty)
+    let chosen: Vec<usize> = (0..SAMPLE).map(|i| i * n / SAMPLE).collect();
+    let values: Vec<f32> = chosen.iter().flat_map(|&i| path.point(i)).copied().collect();
+    let times: Vec<i64> = chosen.iter().map(|&i| path.times[i]).collect();
+    let part = Path::new(&times, &values, path.dims);
+    let sample = Dense::of(&mut Gram::new(part, gram.kernel()), interrupt);
+    calibrated(gram, sample, &chosen, aim, interrupt)
 }
 
 /// Severity and shift of each break from the means of the two segments beside it.
 fn describe(path: Path<'_>, breaks: &[usize], noise_variance: f64) -> Vec<ChangePoint> {
+    if breaks.is_empty() {
+        return Vec::new();
+    }
     let bounds: Vec<usize> = [0]
         .into_iter()
         .chain(breaks.iter().copied())
@@ -220,7 +215,7 @@ fn describe(path: Path<'_>, breaks: &[usize], noise_variance: f64) -> Vec<Change
         .collect();
     let means: Vec<Vec<f64>> = bounds
         .windows(2)
-        .map(|pair| crate::gram::mean_point(path.slice(pair[0]..pair[1])))
+        .map(|pair| mean_point(path.slice(pair[0]..pair[1])))
         .collect();
     breaks
         .iter()

@@ -13,15 +13,13 @@ use std::ops::Range;
 
 /// Points of one packed group.
 pub(crate) const GROUP: usize = 16;
-/// Columns of one tile of the product.
-const TILE: usize = 4;
 /// Packed values kept between panels (32 MB); beyond it groups are packed anew for each, wider, panel.
 const CACHED_VALUES: usize = 1 << 22;
 
 /// Which similarity of two points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kernel {
-    /// Inner product of points centred at their common mean, which leaves every l2 cost as it is.
+    /// Inner product of points moved near the origin, which leaves every l2 cost as it is.
     Linear,
     /// Cosine; a zero vector has no direction and similarity 0 to all, itself included.
     Cosine,
@@ -32,8 +30,6 @@ pub(crate) enum Kernel {
 /// Columns of a symmetric kernel matrix over points `0..len`.
 pub(crate) trait Columns {
     fn len(&self) -> usize;
-    /// `k(i, i)` for every `i`.
-    fn diagonal(&self) -> &[f64];
     /// How many columns to ask for at once.
     fn panel_width(&self) -> usize;
     /// Writes `k(rows.start + r, cols.start + c)` to `out[c * stride + r]` and returns `stride`;
@@ -47,11 +43,11 @@ pub(crate) struct Gram<'a> {
     path: Path<'a>,
     kernel: Kernel,
     origin: Vec<f64>,
+    /// What each point is multiplied by: one over its length for the cosine.
     scale: Vec<f64>,
+    /// Squared distance of each point to `origin`, for the Gaussian kernel.
     squares: Vec<f64>,
-    diagonal: Vec<f64>,
     packed: Vec<f64>,
-    cached_groups: usize,
     caches: bool,
 }
 
@@ -60,7 +56,7 @@ impl<'a> Gram<'a> {
         let (n, dims) = (path.len(), path.dims);
         let origin = match kernel {
             Kernel::Cosine => vec![0.0; dims],
-            Kernel::Linear | Kernel::Rbf { .. } => mean_point(path),
+            Kernel::Linear | Kernel::Rbf { .. } => near_mean(path),
         };
         let scale: Vec<f64> = match kernel {
             Kernel::Cosine => path
@@ -71,15 +67,11 @@ impl<'a> Gram<'a> {
             Kernel::Linear | Kernel::Rbf { .. } => vec![1.0; n],
         };
         let squares: Vec<f64> = match kernel {
-            Kernel::Cosine => scale.iter().map(|&s| if s > 0.0 { 1.0 } else { 0.0 }).collect(),
-            Kernel::Linear | Kernel::Rbf { .. } => path
+            Kernel::Linear | Kernel::Cosine => Vec::new(),
+            Kernel::Rbf { .. } => path
                 .points()
                 .map(|point| centred_square(point, &origin))
                 .collect(),
-        };
-        let diagonal = match kernel {
-            Kernel::Linear | Kernel::Cosine => squares.clone(),
-            Kernel::Rbf { .. } => vec![gaussian(0.0); n],
         };
         let caches = n.div_ceil(GROUP) * GROUP * dims <= CACHED_VALUES;
         Gram {
@@ -88,11 +80,14 @@ impl<'a> Gram<'a> {
             origin,
             scale,
             squares,
-            diagonal,
             packed: Vec::new(),
-            cached_groups: 0,
+
             caches,
         }
+    }
+
+    pub(crate) fn kernel(&self) -> Kernel {
+        self.kernel
     }
 
     /// Squared distance in the space of the kernel between points `i` and `j`.
@@ -101,8 +96,9 @@ impl<'a> Gram<'a> {
         match self.kernel {
             Kernel::Linear => kernels::squared_distance(a, b),
             Kernel::Cosine => {
-                let cosine = kernels::dot(a, b) * self.scale[i] * self.scale[j];
-                (self.squares[i] + self.squares[j] - 2.0 * cosine).max(0.0)
+                let (by_a, by_b) = (self.scale[i], self.scale[j]);
+                let present = |scale: f64| if scale > 0.0 { 1.0 } else { 0.0 };
+                (present(by_a) + present(by_b) - 2.0 * kernels::dot(a, b) * by_a * by_b).max(0.0)
             }
             Kernel::Rbf { gamma } => {
                 2.0 * (gaussian(0.0) - gaussian(gamma * kernels::squared_distance(a, b)))
@@ -113,26 +109,26 @@ impl<'a> Gram<'a> {
     /// Packs the group at `group * GROUP`, padded with zeros, into `out`.
     fn pack(&self, group: usize, out: &mut [f64]) {
         let first = group * GROUP;
-        let count = GROUP.min(self.path.len() - first);
-        if count < GROUP {
-            out.fill(0.0);
-        }
-        for lane in 0..count {
-            let (point, scale) = (self.path.point(first + lane), self.scale[first + lane]);
-            for ((slot, &x), &origin) in out.chunks_exact_mut(GROUP).zip(point).zip(&self.origin) {
-                slot[lane] = (f64::from(x) - origin) * scale;
+        let n = self.path.len();
+        let points = std::array::from_fn(|lane| self.path.point((first + lane).min(n - 1)));
+        let scale = std::array::from_fn(|lane| {
+            if first + lane < n {
+                self.scale[first + lane]
+            } else {
+                0.0
             }
-        }
+        });
+        transpose(&points, &self.origin, &scale, out);
     }
 
     fn cache_groups(&mut self, upto: usize) {
         let size = GROUP * self.path.dims;
         let mut packed = std::mem::take(&mut self.packed);
-        packed.resize(upto.max(self.cached_groups) * size, 0.0);
-        for group in self.cached_groups..upto {
-            self.pack(group, &mut packed[group * size..(group + 1) * size]);
+        packed.reserve_exact(self.path.len().div_ceil(GROUP) * size - packed.len());
+        for group in packed.len() / size..upto {
+            packed.resize((group + 1) * size, 0.0);
+            self.pack(group, &mut packed[group * size..]);
         }
-        self.cached_groups = self.cached_groups.max(upto);
         self.packed = packed;
     }
 
@@ -152,10 +148,6 @@ impl<'a> Gram<'a> {
 impl Columns for Gram<'_> {
     fn len(&self) -> usize {
         self.path.len()
-    }
-
-    fn diagonal(&self) -> &[f64] {
-        &self.diagonal
     }
 
     fn panel_width(&self) -> usize {
@@ -213,7 +205,6 @@ impl Columns for Gram<'_> {
 pub(crate) struct Dense {
     len: usize,
     values: Vec<f64>,
-    diagonal: Vec<f64>,
 }
 
 impl Dense {
@@ -235,13 +226,32 @@ impl Dense {
             }
             start = cols.end;
         }
-        for (i, &d) in gram.diagonal.iter().enumerate() {
-            values[i * n + i] = d;
-        }
-        Dense {
-            len: n,
-            values,
-            diagonal: gram.diagonal.clone(),
+        Dense { len: n, values }
+    }
+
+    /// Of order `len`, from its `len * len` values.
+    pub(crate) fn from_values(len: usize, values: Vec<f64>) -> Self {
+        debug_assert_eq!(values.len(), len * len);
+        Dense { len, values }
+    }
+
+    pub(crate) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// Number of rows.
+    pub(crate) fn order(&self) -> usize {
+        self.len
+    }
+
+    /// Squared distance between points `i` and `j`; what rounding leaves of equal points is 0.
+    pub(crate) fn squared_distance(&self, i: usize, j: usize) -> f64 {
+        let (own, other, both) = (self.row(i)[i], self.row(j)[j], self.row(i)[j]);
+        let square = own + other - 2.0 * both;
+        if square > 1e-13 * (own.abs() + other.abs()) {
+            square
+        } else {
+            0.0
         }
     }
 
@@ -293,22 +303,13 @@ impl Dense {
                 .zip(&scale)
                 .for_each(|(value, &s)| *value *= s * by);
         }
-        let diagonal = (0..n).map(|i| values[i * n + i]).collect();
-        Dense {
-            len: n,
-            values,
-            diagonal,
-        }
+        Dense { len: n, values }
     }
 }
 
 impl Columns for Dense {
     fn len(&self) -> usize {
         self.len
-    }
-
-    fn diagonal(&self) -> &[f64] {
-        &self.diagonal
     }
 
     fn panel_width(&self) -> usize {
@@ -324,23 +325,68 @@ impl Columns for Dense {
     }
 }
 
+/// The mean of some points spread over the path: near enough that inner products around it lose no digits.
+fn near_mean(path: Path<'_>) -> Vec<f64> {
+    let (n, count) = (path.len(), path.len().min(GROUP));
+    let mut mean = vec![0.0; path.dims];
+    for i in 0..count {
+        accumulate(&mut mean, path.point(i * n / count));
+    }
+    mean.iter_mut().for_each(|m| *m /= count.max(1) as f64);
+    mean
+}
+
 /// The mean of all points; zeros when there are none.
 pub(crate) fn mean_point(path: Path<'_>) -> Vec<f64> {
     let mut mean = vec![0.0; path.dims];
     for point in path.points() {
-        mean.iter_mut().zip(point).for_each(|(m, &x)| *m += f64::from(x));
+        accumulate(&mut mean, point);
     }
     let n = path.len().max(1) as f64;
     mean.iter_mut().for_each(|m| *m /= n);
     mean
 }
 
+/// `out[k * GROUP + l] = (points[l][k] - origin[k]) * scale[l]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn transpose(points: &[&[f32]; GROUP], origin: &[f64], scale: &[f64; GROUP], out: &mut [f64]) {
+    const QUAD: usize = 4;
+    let dims = origin.len();
+    for lane in (0..GROUP).step_by(QUAD) {
+        let rows: [&[f32]; QUAD] = std::array::from_fn(|l| &points[lane + l][..dims]);
+        let by: [f64; QUAD] = std::array::from_fn(|l| scale[lane + l]);
+        for (k, slots) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate().take(dims) {
+            let column: [f32; QUAD] = std::array::from_fn(|l| rows[l][k]);
+            for l in 0..QUAD {
+                slots[lane + l] = (f64::from(column[l]) - origin[k]) * by[l];
+            }
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn accumulate(sum: &mut [f64], point: &[f32]) {
+    for (s, &x) in sum.iter_mut().zip(point) {
+        *s += f64::from(x);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn centred_square(point: &[f32], origin: &[f64]) -> f64 {
-    point
+    let (points, origins) = (point.as_chunks::<GROUP>(), origin.as_chunks::<GROUP>());
+    let mut lanes = [0.0f64; GROUP];
+    for (xs, os) in points.0.iter().zip(origins.0) {
+        for l in 0..GROUP {
+            let x = f64::from(xs[l]) - os[l];
+            lanes[l] += x * x;
+        }
+    }
+    let rest = points
+        .1
         .iter()
-        .zip(origin)
-        .map(|(&x, &o)| (f64::from(x) - o) * (f64::from(x) - o))
-        .sum()
+        .zip(origins.1)
+        .map(|(&x, &o)| (f64::from(x) - o) * (f64::from(x) - o));
+    lanes.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 /// ruptures' Gaussian kernel of `gamma d^2`: its C code clips in single precision.
@@ -358,21 +404,45 @@ fn multiply_group(
     stride: usize,
     out: &mut [f64],
 ) {
+    // Accumulators fill the vector registers: 32 of 512 bits, or 16 of 256.
+    if multiversion::target::target_cfg_f!(target_feature = "avx512f") {
+        multiply_tiles::<GROUP, 4>(row_pack, column_pack, columns, at, stride, out);
+    } else {
+        multiply_tiles::<8, 4>(row_pack, column_pack, columns, at, stride, out);
+    }
+}
+
+#[inline(always)]
+fn multiply_tiles<const ROWS: usize, const COLS: usize>(
+    row_pack: &[f64],
+    column_pack: &[f64],
+    columns: usize,
+    at: usize,
+    stride: usize,
+    out: &mut [f64],
+) {
     let size = row_pack.len();
-    for column in (0..columns).step_by(TILE) {
+    for column in (0..columns).step_by(COLS) {
         let pack = &column_pack[column / GROUP * size..][..size];
         let lane = column % GROUP;
-        let mut tile = [[0.0f64; GROUP]; TILE];
-        for (rows, cols) in row_pack.chunks_exact(GROUP).zip(pack.chunks_exact(GROUP)) {
-            let cols = &cols[lane..lane + TILE];
-            for c in 0..TILE {
-                for r in 0..GROUP {
-                    tile[c][r] = rows[r].mul_add(cols[c], tile[c][r]);
+        for row in (0..GROUP).step_by(ROWS) {
+            let mut tile = [[0.0f64; ROWS]; COLS];
+            for (rows, cols) in row_pack
+                .as_chunks::<GROUP>()
+                .0
+                .iter()
+                .zip(pack.as_chunks::<GROUP>().0)
+            {
+                let (rows, cols) = (&rows[row..row + ROWS], &cols[lane..lane + COLS]);
+                for c in 0..COLS {
+                    for r in 0..ROWS {
+                        tile[c][r] = rows[r].mul_add(cols[c], tile[c][r]);
+                    }
                 }
             }
-        }
-        for (c, values) in tile.iter().enumerate().take(columns - column) {
-            out[(column + c) * stride + at..][..GROUP].copy_from_slice(values);
+            for (c, values) in tile.iter().enumerate().take(columns - column) {
+                out[(column + c) * stride + at + row..][..ROWS].copy_from_slice(values);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod calculus;
 pub mod changepoints;
+mod gain;
 mod gram;
 pub mod hurst;
 pub mod kernels;
@@ -13,6 +14,7 @@ mod path;
 pub mod pca;
 mod pelt;
 mod penalty;
+mod reference;
 pub mod stats;
 
 pub use path::{Error, Path};

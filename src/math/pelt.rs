@@ -6,7 +6,7 @@
 use crate::gram::{Columns, GROUP};
 use multiversion::multiversion;
 
-/// Relative to the total cost: two segmentations closer than this are equal, and the one whose last segment
+/// Relative to the sum of `k(i, i)`: two segmentations closer than this are equal, and the one whose last segment
 /// is longest is taken. It is far above what rounding leaves and far below any difference in data.
 const TIE: f64 = 1e-12;
 
@@ -25,7 +25,7 @@ pub(crate) fn pelt(
     if n < 2 * min_size {
         return Vec::new();
     }
-    let mut search = Search::new(n, penalty, min_size, columns.diagonal());
+    let mut search = Search::new(n, penalty, min_size);
     let mut panel = Vec::new();
     let mut start = 0;
     while start < n {
@@ -45,7 +45,6 @@ pub(crate) fn pelt(
 struct Search {
     penalty: f64,
     min_size: usize,
-    tolerance: f64,
     /// `trace[t]`: sum of the diagonal before `t`.
     trace: Vec<f64>,
     /// `best[t]`: least cost of the points before `t`, plus a penalty for each segment.
@@ -62,21 +61,13 @@ struct Search {
 }
 
 impl Search {
-    fn new(n: usize, penalty: f64, min_size: usize, diagonal: &[f64]) -> Self {
-        let mut trace = Vec::with_capacity(n + 1);
-        trace.push(0.0);
-        let mut sum = 0.0;
-        for &d in diagonal {
-            sum += d;
-            trace.push(sum);
-        }
+    fn new(n: usize, penalty: f64, min_size: usize) -> Self {
         let mut base = vec![f64::INFINITY; n + 1];
         base[0] = 0.0;
         Search {
             penalty,
             min_size,
-            tolerance: TIE * sum,
-            trace,
+            trace: vec![0.0; n + 1],
             best: vec![0.0; n + 1],
             base,
             block: vec![0.0; n],
@@ -95,6 +86,8 @@ impl Search {
     /// Takes in point `t`; `column` is `k(first.., t)` down to the diagonal.
     fn advance(&mut self, first: usize, t: usize, column: &[f64]) {
         let end = t + 1;
+        self.trace[end] = self.trace[t] + column[t - first];
+        let tolerance = TIE * self.trace[end];
         self.alive[end] = self.first_start(end);
         add_column(&mut self.block[first..=t], column);
         if end < self.min_size {
@@ -111,13 +104,13 @@ impl Search {
         );
         let longest = candidates
             .iter()
-            .position(|&c| c <= least + self.tolerance)
+            .position(|&c| c <= least + tolerance)
             .unwrap_or(0);
         self.last[end] = first + longest;
         let best = least + self.trace[end] + self.penalty;
         self.best[end] = best;
         self.base[end] = best - self.trace[end];
-        let beaten = self.base[end] + self.tolerance;
+        let beaten = self.base[end] + tolerance;
         let kept = candidates.iter().position(|&c| c <= beaten).unwrap_or(0);
         if let Some(slot) = self.alive.get_mut(end + self.min_size) {
             *slot = (*slot).max(first + kept);
