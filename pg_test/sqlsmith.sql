@@ -12,3 +12,5 @@ CREATE TABLE trajectories AS
     UNION ALL VALUES ('empty', '{}'::cvx.trajectory, NULL::cvx.trajectory);
 GRANT SELECT ON points, trajectories TO smith;
 ALTER ROLE smith SET statement_timeout = '1s';
+-- sqlsmith writes operators without their schema.
+ALTER ROLE smith SET search_path = public, cvx;
