@@ -101,7 +101,6 @@ impl Rows {
     /// Decodes at most `rows` more rows.
     fn decode(&mut self, file: &OpenFile, dims: usize, rows: usize) -> Result<(), Error> {
         let rows = rows.min(self.left);
-        let leaves = self.flats().map(|flat| &mut flat.leaf);
         let step = |leaf: &mut Leaf| {
             let read = leaf.read(rows).map_err(|e| Error::format(&file.path, e))?;
             if read == rows {
@@ -113,7 +112,7 @@ impl Rows {
             );
             Err(Error::corrupt(&file.path, error))
         };
-        leaves.map(step).collect::<Result<(), _>>()?;
+        self.flats().try_for_each(|flat| step(&mut flat.leaf))?;
         step(&mut self.vector)?;
         if self.vectors.decode(&self.vector, &file.columns.vector, dims) != rows {
             return Err(Error::corrupt(
