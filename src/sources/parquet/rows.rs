@@ -72,8 +72,8 @@ impl Rows {
         self.left == 0 && self.taken == self.decoded
     }
 
-    /// Adds rows to the batch until it has `limit` rows, is large, or what is decoded ends; decodes more when nothing
-    /// is. `first` is the number in its file of the next row. Returns how many rows were added.
+    /// Adds rows to the batch until it has `limit` rows, is large, or what is decoded ends; decodes more when
+    /// nothing is. `first` is the number in its file of the next row. Returns how many rows were added.
     pub(super) fn read(
         &mut self,
         file: &OpenFile,

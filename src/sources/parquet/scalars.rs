@@ -1,5 +1,5 @@
-//! Flat columns, from Parquet's values to texts, times and JSON. Texts are borrowed from the decoder's buffers, where
-//! rows that repeat one share it: copied out, a file of a megabyte could become gigabytes.
+//! Flat columns, from Parquet's values to texts, times and JSON. Texts are borrowed from the decoder's
+//! buffers, where rows that repeat one share it: copied out, a file of a megabyte could become gigabytes.
 
 use super::kind::Scalar;
 use super::leaf::{Leaf, Values};
@@ -57,8 +57,8 @@ impl Flat {
         }
     }
 
-    /// The text of a row, which is not yet known to be UTF-8: text as it is, integers in decimal, UUIDs in their usual
-    /// form.
+    /// The text of a row, which is not yet known to be UTF-8: text as it is, integers in decimal, UUIDs in
+    /// their usual form.
     pub(super) fn text(&self, row: usize) -> Option<&[u8]> {
         let index = (*self.indexes.get(row)?)?;
         if let Values::Bytes(values) = &self.leaf.values {
