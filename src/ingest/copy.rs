@@ -49,6 +49,31 @@ impl Drop for FeedGuard {
     }
 }
 
+/// COPY reads text in the client's encoding, and ours is UTF-8 whatever the client's: it is set for the time of the
+/// copy.
+struct EncodingGuard(c_int);
+
+impl EncodingGuard {
+    fn utf8() -> Self {
+        let utf8 = pg_sys::pg_enc::PG_UTF8 as c_int;
+        // SAFETY: plain calls inside a transaction; a prepared encoding can be set.
+        unsafe {
+            let before = pg_sys::pg_get_client_encoding();
+            if before != utf8 && pg_sys::PrepareClientEncoding(utf8) == 0 {
+                pg_sys::SetClientEncoding(utf8);
+            }
+            EncodingGuard(before)
+        }
+    }
+}
+
+impl Drop for EncodingGuard {
+    fn drop(&mut self) {
+        // SAFETY: the encoding was in use before, so that it is prepared.
+        unsafe { pg_sys::SetClientEncoding(self.0) };
+    }
+}
+
 /// Copies the records into a partition. Raises what COPY raises: a unique violation, a failed check, a cancel.
 pub fn copy_from(partition: pg_sys::Oid, source: &str, records: &[Record<'_>]) {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES + (1 << 16));
@@ -63,6 +88,7 @@ pub fn copy_from(partition: pg_sys::Oid, source: &str, records: &[Record<'_>]) {
     };
     FEED.with_borrow_mut(|current| *current = Some(feed));
     let _clear = FeedGuard;
+    let _encoding = EncodingGuard::utf8();
     // SAFETY: the calls and their order are those of PostgreSQL's tablesync.c; everything is palloc'd and the
     // relation stays locked until the end of the transaction.
     unsafe {
