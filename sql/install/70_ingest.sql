@@ -54,6 +54,7 @@ CREATE FUNCTION cvx.ingest_parquet(
     attrs_columns text[] DEFAULT NULL,
     source text DEFAULT NULL,
     batch_size int DEFAULT 10000,
+    timestamp_unit text DEFAULT NULL,
     OUT run_id bigint,
     OUT files int,
     OUT records_read bigint,
@@ -66,6 +67,7 @@ CREATE FUNCTION cvx.ingest_parquet(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'ingest_parquet_wrapper';
 COMMENT ON FUNCTION cvx.ingest_parquet(
-    text, text, text, text, text, text, text, text, text, text, text[], text, int) IS
+    text, text, text, text, text, text, text, text, text, text, text[], text, int, text) IS
     'reads a Parquet file, or all of a folder, on the server into a space; records that do not fit go to '
-    'cvx.dead_letter; only for members of pg_read_server_files';
+    'cvx.dead_letter; timestamp_unit (s, ms, us, ns) is of integer timestamps, told from their size when NULL; only '
+    'for members of pg_read_server_files';

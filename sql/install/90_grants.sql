@@ -7,7 +7,7 @@ REVOKE ALL ON FUNCTION
     cvx.create_space(text, int, text),
     cvx.drop_space(text, bool),
     cvx.create_index(text, text),
-    cvx.ingest_parquet(text, text, text, text, text, text, text, text, text, text, text[], text, int)
+    cvx.ingest_parquet(text, text, text, text, text, text, text, text, text, text, text[], text, int, text)
 FROM PUBLIC;
 
 CREATE FUNCTION cvx.grant_read(role regrole) RETURNS void
@@ -45,7 +45,7 @@ BEGIN
     EXECUTE format('GRANT INSERT, SELECT, UPDATE ON cvx.sync_run TO %s', grant_write.role);
     EXECUTE format('GRANT INSERT, SELECT, DELETE ON cvx.dead_letter TO %s', grant_write.role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION cvx.ingest_parquet(
-        text, text, text, text, text, text, text, text, text, text, text[], text, int) TO %s', grant_write.role);
+        text, text, text, text, text, text, text, text, text, text, text[], text, int, text) TO %s', grant_write.role);
 END
 $$;
 COMMENT ON FUNCTION cvx.grant_write(regrole) IS 'cvx.grant_read, and lets a role write and ingest embeddings';

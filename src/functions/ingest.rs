@@ -1,6 +1,7 @@
 //! Loading files of the server. DDL: sql/install/70_ingest.sql.
 
 use cvx_sources::parquet::Config;
+use cvx_sources::time::EpochUnit;
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -29,6 +30,7 @@ fn ingest_parquet(
     attrs_columns: Option<Vec<String>>,
     source: Option<String>,
     batch_size: Option<i32>,
+    timestamp_unit: Option<&str>,
 ) -> Result<
     TableIterator<
         'static,
@@ -68,6 +70,15 @@ fn ingest_parquet(
             expected: "a number of rows, 1 or more",
         })
     })?;
+    let timestamp_unit = timestamp_unit.map(|name| {
+        EpochUnit::from_name(name).ok_or_else(|| {
+            Error::Math(cvx_math::Error::InvalidParameter {
+                name: "timestamp_unit",
+                value: format!("{name:?}"),
+                expected: "'s', 'ms', 'us' or 'ns'",
+            })
+        })
+    });
     let config = Config {
         model_version_column,
         model_hash_column,
@@ -76,6 +87,7 @@ fn ingest_parquet(
         produced_at_column,
         attrs_columns: attrs_columns.unwrap_or_default(),
         batch_size,
+        timestamp_unit: timestamp_unit.transpose()?,
         ..Config::new(
             &path,
             space.dims,
