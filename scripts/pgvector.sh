@@ -27,7 +27,7 @@ ensure_pgvector() {
             die "the package postgresql-$PG_MAJOR-pgvector could not be unpacked." "$(pgvector_advice)"
     else
         step pgvector "Building pgvector $PGVECTOR_VERSION from the distribution's source" fetch_and_build_pgvector ||
-            die "no source of pgvector was found." "$(pgvector_advice)"
+            die "pgvector could not be had from the distribution's source: see above." "$(pgvector_advice)"
     fi
     version=$(pgvector_version "$PRIVATE_PG_CONFIG")
     at_least "${version:-0}" "$PGVECTOR_NEEDED" ||

@@ -64,7 +64,7 @@ choose_server() {
 make_private_server() {
     local prefix=$STAGE/server/pg$PG_MAJOR bin mark
     bin=$("$PG_CONFIG" --bindir)
-    mark="$PG_CONFIG $("$PG_CONFIG" --version) $(stat -c %Y "$bin/postgres")"
+    mark="with headers: $PG_CONFIG $("$PG_CONFIG" --version) $(stat -c %Y "$bin/postgres")"
     PRIVATE_BIN=$prefix$bin
     PRIVATE_PG_CONFIG=$PRIVATE_BIN/pg_config
     [ "$(cat "$prefix/.copied" 2>/dev/null)" = "$mark" ] && return
@@ -81,12 +81,10 @@ copy_server() {
     for program in "$bin"/{postgres,initdb,psql,pg_*,pgbench,createdb,dropdb}; do
         if [ -e "$program" ]; then cp -L "$program" "$prefix$bin/" || return; fi
     done
-    for dir in "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
+    # The headers too, by copy: extensions install some of their own among them.
+    for dir in "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)" "$("$PG_CONFIG" --includedir-server)"; do
         mkdir -p "$prefix$dir" && cp -a "$dir/." "$prefix$dir/" || return
     done
-    # Headers are only read: a link will do.
-    dir=$("$PG_CONFIG" --includedir-server)
-    mkdir -p "$(dirname "$prefix$dir")" && ln -s "$dir" "$prefix$dir" || return
     rm -f "$prefix$("$PG_CONFIG" --sharedir)"/extension/cvx* "$prefix$("$PG_CONFIG" --pkglibdir)"/cvx*.so
     local what
     for what in sharedir pkglibdir includedir-server; do
