@@ -25,7 +25,6 @@ pub struct Outcome {
 /// Reads everything that `config` names into the space, in the caller's transaction.
 pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, ErrorReport> {
     let partition = writable_partition(space)?;
-    let connector = ParquetConnector::open(config).map_err(|it| Error::Source(it.into()))?;
     let run_id = run::start(source, space.space_id)?;
     let mut outcome = Outcome {
         run_id,
@@ -33,7 +32,7 @@ pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, Er
         counts: Counts::default(),
         reject_reasons: BTreeMap::new(),
     };
-    let mut reader = Reader::start(connector).map_err(Error::Source)?;
+    let mut reader = Reader::start(move || Ok(ParquetConnector::open(config)?)).map_err(Error::Source)?;
     let mut writer = Writer::new(space, partition, source);
     while let Some(batch) = reader.next().map_err(Error::Source)? {
         pgrx::check_for_interrupts!();

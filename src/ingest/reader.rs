@@ -21,12 +21,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn start(connector: impl Connector + 'static) -> Result<Self, SourceError> {
+    /// Opens the connector on the new thread: looking at a source may take as long as reading it.
+    pub fn start<C: Connector>(
+        open: impl FnOnce() -> Result<C, SourceError> + Send + 'static,
+    ) -> Result<Self, SourceError> {
         let (sender, batches) = sync_channel(BATCHES_AHEAD);
         let spawned = with_signals_blocked(|| {
             std::thread::Builder::new()
                 .name(String::from("cvx reader"))
-                .spawn(move || run(connector, &sender))
+                .spawn(move || run(open, &sender))
         });
         let thread = spawned.map_err(|error| SourceError {
             kind: ErrorKind::Io,
@@ -79,7 +82,12 @@ impl Drop for Reader {
     }
 }
 
-fn run(mut connector: impl Connector, sender: &SyncSender<Item>) {
+fn run<C: Connector>(open: impl FnOnce() -> Result<C, SourceError>, sender: &SyncSender<Item>) {
+    let mut connector = match open() {
+        Ok(connector) => connector,
+        // The main thread may have hung up already; then nobody asks why.
+        Err(error) => return drop(sender.send(Err(error))),
+    };
     loop {
         let item = connector.next_batch().map(|batch| (batch, connector.progress()));
         let last = !matches!(item, Ok((Some(_), _)));
