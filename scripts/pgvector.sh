@@ -21,17 +21,23 @@ ensure_pgvector() {
     if [ -n "${PGVECTOR_SRC:-}" ]; then
         [ -f "$PGVECTOR_SRC/vector.control" ] || die "PGVECTOR_SRC=$PGVECTOR_SRC holds no pgvector source."
         step pgvector "Building pgvector from $PGVECTOR_SRC" build_pgvector "$PGVECTOR_SRC" ||
-            die "pgvector in $PGVECTOR_SRC does not build against $PG_CONFIG."
+            pgvector_failed "pgvector in $PGVECTOR_SRC does not build against $PG_CONFIG."
     elif package_has_pgvector; then
         step pgvector "Unpacking postgresql-$PG_MAJOR-pgvector into the private server" unpack_pgvector_package ||
-            die "the package postgresql-$PG_MAJOR-pgvector could not be unpacked." "$(pgvector_advice)"
+            pgvector_failed "the package postgresql-$PG_MAJOR-pgvector could not be unpacked."
     else
         step pgvector "Building pgvector $PGVECTOR_VERSION from the distribution's source" fetch_and_build_pgvector ||
-            die "pgvector could not be had from the distribution's source: see above." "$(pgvector_advice)"
+            pgvector_failed "pgvector could not be had from the distribution's source: see above."
     fi
     version=$(pgvector_version "$PRIVATE_PG_CONFIG")
     at_least "${version:-0}" "$PGVECTOR_NEEDED" ||
         die "pgvector is at ${version:-no version}, and $PGVECTOR_NEEDED is needed." "$(pgvector_advice)"
+}
+
+# Half an installation must not pass for a whole one the next time.
+pgvector_failed() {
+    rm -f "$("$PRIVATE_PG_CONFIG" --sharedir)/extension/vector.control"
+    die "$1" "$(pgvector_advice)"
 }
 
 pgvector_advice() {
