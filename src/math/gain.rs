@@ -20,7 +20,6 @@ pub(crate) struct Workspace {
     block: Vec<Lane>,
     trace: Vec<Lane>,
     best: Vec<Lane>,
-    breaks: Vec<Lane>,
 }
 
 impl Workspace {
@@ -32,7 +31,6 @@ impl Workspace {
             block: vec![[0.0; LANES]; len],
             trace: vec![[0.0; LANES]; len + 1],
             best: vec![[0.0; LANES]; len + 1],
-            breaks: vec![[0.0; LANES]; len + 1],
         }
     }
 
@@ -66,10 +64,10 @@ impl Workspace {
         let last = &self.costs[n * (n - 1) / 2..];
         let whole = last[0];
         let mut bound = [0.0; LANES];
-        for split in min_size..=n - min_size {
+        for (split, right) in last.iter().enumerate().take(n - min_size + 1).skip(min_size) {
             let left = &self.costs[split * (split - 1) / 2];
             for l in 0..LANES {
-                bound[l] = f64::max(bound[l], whole[l] - left[l] - last[split][l]);
+                bound[l] = f64::max(bound[l], whole[l] - left[l] - right[l]);
             }
         }
         // Each round raises some lane to the ratio of another segmentation; two or three are the rule.
@@ -79,15 +77,29 @@ impl Workspace {
             if !(0..LANES).any(|l| gains(&self.best[n], l)) {
                 break;
             }
-            search_counting(&self.costs, min_size, &bound, &mut self.best, &mut self.breaks);
             for l in 0..LANES {
-                let breaks = self.breaks[n][l];
-                if breaks > 0.0 && gains(&self.best[n], l) {
-                    bound[l] = (whole[l] - self.best[n][l]) / breaks + bound[l];
+                if gains(&self.best[n], l) {
+                    bound[l] += (whole[l] - self.best[n][l]) / self.breaks(l, min_size, bound[l]) as f64;
                 }
             }
         }
         bound
+    }
+
+    /// How many breaks the last search took in `lane`, at least one; only the lanes that gain need it, so it
+    /// retraces their steps instead of every search keeping count.
+    fn breaks(&self, lane: usize, min_size: usize, penalty: f64) -> usize {
+        let (mut end, mut count) = (self.len, 0);
+        loop {
+            let row = &self.costs[end * (end - 1) / 2..][..end];
+            let best = self.best[end][lane];
+            let step = (min_size..(end + 1).saturating_sub(min_size))
+                .find(|&s| self.best[s][lane] + row[s][lane] + penalty <= best);
+            match step {
+                Some(start) if row[0][lane] > best => (end, count) = (start, count + 1),
+                _ => return count.max(1),
+            }
+        }
     }
 }
 
@@ -133,29 +145,5 @@ fn search(costs: &[Lane], min_size: usize, penalty: &Lane, best: &mut [Lane]) {
             }
         }
         best[end] = std::array::from_fn(|l| f64::min(row[0][l], least[l] + penalty[l]));
-    }
-}
-
-/// The same, and how many breaks it takes.
-#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn search_counting(costs: &[Lane], min_size: usize, penalty: &Lane, best: &mut [Lane], breaks: &mut [Lane]) {
-    for end in min_size..best.len() {
-        let row = &costs[end * (end - 1) / 2..][..end];
-        let mut least = row[0];
-        let mut count = [0.0; LANES];
-        if end >= 2 * min_size {
-            let starts = min_size..end - min_size + 1;
-            let before = best[starts.clone()].iter().zip(&breaks[starts.clone()]);
-            for (cost, (start, breaks)) in row[starts].iter().zip(before) {
-                for l in 0..LANES {
-                    let value = start[l] + penalty[l] + cost[l];
-                    let better = value < least[l];
-                    least[l] = if better { value } else { least[l] };
-                    count[l] = if better { breaks[l] + 1.0 } else { count[l] };
-                }
-            }
-        }
-        best[end] = least;
-        breaks[end] = count;
     }
 }

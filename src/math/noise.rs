@@ -6,7 +6,7 @@ use crate::kernels;
 /// Share of the differences, the largest, that the robust scale leaves out.
 const TRIMMED: f64 = 0.1;
 /// Autocorrelation above which a series is not told from one that wanders.
-const MOST_PHI: f64 = 0.95;
+pub(crate) const MOST_PHI: f64 = 0.95;
 
 /// `tr Sigma`: half the mean squared length of the successive differences that cross none of `breaks`
 /// (sorted; each the number of points before it), so that no found change inflates it (von Neumann 1941).

@@ -13,7 +13,7 @@
 
 use crate::gain::{LANES, Order, Workspace};
 use crate::gram::{Columns, Dense, Gram};
-use crate::noise::Scale;
+use crate::noise::{MOST_PHI, Scale};
 use crate::pelt::pelt;
 use crate::reference::Draws;
 
@@ -21,6 +21,8 @@ use crate::reference::Draws;
 pub(crate) const SAMPLE: usize = 512;
 /// Draws of the reference law.
 const DRAWS: usize = 504;
+/// Draws that show how well the autocorrelation of such a series can be fitted.
+const PILOT_DRAWS: usize = 64;
 /// Rounds of finding changes, taking them out of the reference law and looking again.
 const ROUNDS: usize = 4;
 /// Normal quantile of the confidence with which the penalty bounds the quantile it stands for.
@@ -94,7 +96,9 @@ fn bounds_among(chosen: &[usize], breaks: &[usize]) -> Vec<usize> {
 /// with 95 % confidence.
 fn quantile(residuals: &Dense, scale: Scale, aim: Aim, interrupt: &mut dyn FnMut()) -> f64 {
     let n = residuals.order();
-    let phi = aim.autocorrelated.then_some(scale.phi);
+    let phi = aim
+        .autocorrelated
+        .then(|| persistence(residuals, scale.phi, interrupt));
     let mut source = Draws::new(residuals, phi);
     let mut workspace = Workspace::new(n);
     let mut draws = Vec::with_capacity(DRAWS);
@@ -103,19 +107,37 @@ fn quantile(residuals: &Dense, scale: Scale, aim: Aim, interrupt: &mut dyn FnMut
         draws.extend(source.next(residuals, |matrices, order| {
             let gains = workspace.largest(matrices, order, aim.min_size);
             let scales = scales(matrices, order, aim.autocorrelated);
-            std::array::from_fn::<f64, LANES, _>(|lane| ratio(gains[lane], scales[lane]))
+            std::array::from_fn::<f64, LANES, _>(|lane| ratio(gains[lane], scales[lane].value()))
         }));
     }
     draws.sort_by(f64::total_cmp);
     upper_quantile(&draws, aim.alpha)
 }
 
-fn scales(matrices: &[&Dense; LANES], order: &Order, autocorrelated: bool) -> [f64; LANES] {
+/// The autocorrelation to draw with: the fit, less the bias and plus the standard deviation that fits to draws
+/// with it show, since noise more persistent than its fit is what raises false alarms. Both fade as points and
+/// effective dimensions grow.
+fn persistence(residuals: &Dense, fitted: f64, interrupt: &mut dyn FnMut()) -> f64 {
+    let mut source = Draws::new(residuals, Some(fitted));
+    let mut fits = Vec::with_capacity(PILOT_DRAWS);
+    while fits.len() < PILOT_DRAWS {
+        interrupt();
+        fits.extend(source.next(residuals, |matrices, order| {
+            scales(matrices, order, true).map(|scale| scale.phi)
+        }));
+    }
+    let count = fits.len() as f64;
+    let mean = fits.iter().sum::<f64>() / count;
+    let variance = fits.iter().map(|fit| (fit - mean).powi(2)).sum::<f64>() / count;
+    (fitted + (fitted - mean) + variance.sqrt()).clamp(0.0, MOST_PHI)
+}
+
+fn scales(matrices: &[&Dense; LANES], order: &Order, autocorrelated: bool) -> [Scale; LANES] {
     std::array::from_fn(|lane| {
         let matrix = matrices[lane];
-        let distance =
-            |i: usize, j: usize| matrix.squared_distance(order[i][lane] as usize, order[j][lane] as usize);
-        Scale::of(order.len(), &[], autocorrelated, distance).value()
+        let point = |i: usize| order[i][lane] as usize;
+        let distance = |i: usize, j: usize| matrix.squared_distance(point(i), point(j));
+        Scale::of(order.len(), &[], autocorrelated, distance)
     })
 }
 
