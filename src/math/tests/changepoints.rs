@@ -407,6 +407,29 @@ fn more_points_than_are_sampled() {
     assert!(found.len() == 1 && found[0].abs_diff(700) <= 2, "{found:?}");
 }
 
+/// AR(1) noise in two dimensions.
+fn persistent(noise: &mut Noise, n: usize, phi: f32) -> Vec<f32> {
+    let mut values = noise.points(n + 50, 2);
+    for i in 2..values.len() {
+        values[i] += phi * values[i - 2];
+    }
+    values.split_off(100)
+}
+
+#[test]
+fn autocorrelated_noise_is_allowed_for_when_asked() {
+    let mut noise = Noise(17);
+    let share = |noise: &mut Noise, autocorrelated| {
+        let options = Options { autocorrelated, ..Options::default() };
+        (0..100).filter(|_| !indexes(&detect(&persistent(noise, 60, 0.5), 2, &options)).is_empty()).count()
+    };
+    assert!(share(&mut noise, false) > 50);
+    assert!(share(&mut noise, true) <= 10);
+    let jump = shifted(persistent(&mut noise, 60, 0.2), 2, 30, 4.0);
+    let found = indexes(&detect(&jump, 2, &Options { autocorrelated: true, ..Options::default() }));
+    assert!(found.iter().any(|b| b.abs_diff(30) <= 1), "{found:?}");
+}
+
 fn costs() -> impl Strategy<Value = Cost> {
     prop_oneof![
         Just(Cost::L2),
