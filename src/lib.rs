@@ -48,9 +48,14 @@ extension_sql_file!(
     requires = ["provenance"]
 );
 extension_sql_file!(
+    "../sql/install/80_restore.sql",
+    name = "restore",
+    requires = ["ingest"]
+);
+extension_sql_file!(
     "../sql/install/90_grants.sql",
     name = "grants",
-    requires = ["ingest"],
+    requires = ["restore"],
     finalize
 );
 
