@@ -262,7 +262,7 @@ impl Dense {
     /// The matrix of what is left when every segment has its mean taken away (in the space of the kernel),
     /// each point scaled by `sqrt(L / (L - 1))` to undo what fitting the mean of `L` points took from its
     /// variance. `bounds` holds 0, the breaks, and the number of points; points of segments of one are
-    /// zero and left to the caller to drop.
+    /// zero.
     pub(crate) fn residuals(&self, bounds: &[usize]) -> Dense {
         let n = self.len;
         let mut values = self.values.clone();
