@@ -420,13 +420,25 @@ fn persistent(noise: &mut Noise, n: usize, phi: f32) -> Vec<f32> {
 fn autocorrelated_noise_is_allowed_for_when_asked() {
     let mut noise = Noise(17);
     let share = |noise: &mut Noise, autocorrelated| {
-        let options = Options { autocorrelated, ..Options::default() };
-        (0..100).filter(|_| !indexes(&detect(&persistent(noise, 60, 0.5), 2, &options)).is_empty()).count()
+        let options = Options {
+            autocorrelated,
+            ..Options::default()
+        };
+        (0..100)
+            .filter(|_| !indexes(&detect(&persistent(noise, 60, 0.5), 2, &options)).is_empty())
+            .count()
     };
     assert!(share(&mut noise, false) > 50);
     assert!(share(&mut noise, true) <= 10);
     let jump = shifted(persistent(&mut noise, 60, 0.2), 2, 30, 4.0);
-    let found = indexes(&detect(&jump, 2, &Options { autocorrelated: true, ..Options::default() }));
+    let found = indexes(&detect(
+        &jump,
+        2,
+        &Options {
+            autocorrelated: true,
+            ..Options::default()
+        },
+    ));
     assert!(found.iter().any(|b| b.abs_diff(30) <= 1), "{found:?}");
 }
 
