@@ -145,7 +145,8 @@ impl Feed {
             // pointer moves over `remaining` of them, one at a time.
             let (record, source) = unsafe { (&*self.records, &*self.source) };
             encode(&mut self.buffer, source, record);
-            self.records = unsafe { self.records.add(1) }; // SAFETY: one of `remaining` was there.
+            // SAFETY: one of `remaining` was there.
+            self.records = unsafe { self.records.add(1) };
             self.remaining -= 1;
         }
         if self.remaining == 0 && !self.ended && self.buffer.len() < BUFFER_BYTES {
