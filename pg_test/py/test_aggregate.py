@@ -47,7 +47,9 @@ def plan(conn, query):
 def test_against_numpy(typed):
     query = "SELECT cvx.trajectory_agg(ts, vec) FROM points WHERE e = 17"
     (found,) = one(typed, query)
-    rows = typed.execute("SELECT ts, vec FROM points WHERE e = 17 AND ts IS NOT NULL AND vec IS NOT NULL", binary=True).fetchall()
+    rows = typed.execute(
+        "SELECT ts, vec FROM points WHERE e = 17 AND ts IS NOT NULL AND vec IS NOT NULL", binary=True
+    ).fetchall()
     order = np.argsort([int(ts) for ts, _ in rows])
     assert len(rows) > 190 and not np.array_equal(order, np.arange(len(rows)))
     assert found == Trajectory([int(rows[i][0]) for i in order], np.stack([rows[i][1] for i in order]))
@@ -88,8 +90,21 @@ def test_one_group_in_parallel(conn):
 
 def test_functions_of_the_aggregate(conn):
     """Planner support may replace the aggregate inside them: the value may not change, in any plan."""
-    functions = ["drift(t)", "drift(t, 'l2')", "path_length(t)", "num_points(t)", "start_ts(t)", "end_ts(t)", "efficiency(t)",
-                 "stability_score(t)", "mean_speed(t)", "velocity(t)", "drift_entropy(t)", "dims(t)", "duration(t)"]
+    functions = [
+        "drift(t)",
+        "drift(t, 'l2')",
+        "path_length(t)",
+        "num_points(t)",
+        "start_ts(t)",
+        "end_ts(t)",
+        "efficiency(t)",
+        "stability_score(t)",
+        "mean_speed(t)",
+        "velocity(t)",
+        "drift_entropy(t)",
+        "dims(t)",
+        "duration(t)",
+    ]
     for function in functions:
         call = function.replace("(t", "(cvx.trajectory_agg(ts, vec)")
         direct = f"SELECT e, cvx.{call}::text FROM points GROUP BY e ORDER BY e"
@@ -121,10 +136,15 @@ def test_window(typed):
             rows = typed.execute(
                 f"""SELECT ts, vec, cvx.trajectory_agg(ts, vec) OVER (ORDER BY {order} {frame})
                     FROM (SELECT ts, vec, vector_norm(vec) AS vec_norm FROM points
-                          WHERE e = 9 AND ts < '2026-01-10' AND vec IS NOT NULL) q ORDER BY {order}""", binary=True).fetchall()
+                          WHERE e = 9 AND ts < '2026-01-10' AND vec IS NOT NULL) q ORDER BY {order}""",
+                binary=True,
+            ).fetchall()
             assert len(rows) > 20
             for i, (_, _, found) in enumerate(rows):
-                chosen = {"": rows[: i + 1], "ROWS BETWEEN 3 PRECEDING AND CURRENT ROW": rows[max(i - 3, 0) : i + 1]}.get(frame, rows[i:])
+                chosen = {
+                    "": rows[: i + 1],
+                    "ROWS BETWEEN 3 PRECEDING AND CURRENT ROW": rows[max(i - 3, 0) : i + 1],
+                }.get(frame, rows[i:])
                 chosen = sorted(chosen, key=lambda row: row[0])
                 assert found == Trajectory([int(r[0]) for r in chosen], np.stack([r[1] for r in chosen]))
 
@@ -142,10 +162,14 @@ def test_grouping_sets_and_many_small_groups(conn):
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("extra, code", [
-    ("('2030-01-01', '[1,2]')", "22000"), ("('infinity', '[1,2,3,4,5,6,7,8]')", "22008"),
-    ("('2030-01-01', '[1,2,3,4,5,6,7,8]'), ('2030-01-01', '[1,2,3,4,5,6,7,8]')", "22000"),
-])
+@pytest.mark.parametrize(
+    "extra, code",
+    [
+        ("('2030-01-01', '[1,2]')", "22000"),
+        ("('infinity', '[1,2,3,4,5,6,7,8]')", "22008"),
+        ("('2030-01-01', '[1,2,3,4,5,6,7,8]'), ('2030-01-01', '[1,2,3,4,5,6,7,8]')", "22000"),
+    ],
+)
 def test_errors_in_a_worker(conn, parallel, extra, code):
     """A bad point is the same error wherever it is met, and the connection goes on."""
     with conn.transaction(force_rollback=True):
@@ -153,7 +177,8 @@ def test_errors_in_a_worker(conn, parallel, extra, code):
         if parallel:
             set_parallel(conn)
             conn.execute("SET parallel_leader_participation = off")
-        for query in [BY_ENTITY, "SELECT cvx.num_points(cvx.trajectory_agg(ts, vec)) FROM points"]:
+        whole = "SELECT cvx.{}(cvx.trajectory_agg(ts, vec)) FROM points"
+        for query in [BY_ENTITY, whole.format("num_points"), whole.format("drift")]:
             with pytest.raises(psycopg.Error) as error, conn.transaction():
                 conn.execute(query)
             assert error.value.sqlstate == code and error.value.diag.message_hint
@@ -161,10 +186,16 @@ def test_errors_in_a_worker(conn, parallel, extra, code):
     assert conn.execute("SELECT count(*) > 0 FROM points").fetchone() == (True,)
 
 
-@pytest.mark.parametrize("function", [
-    "_trajectory_agg_transfn(NULL, now(), '[1]'::vector)", "_trajectory_agg_finalfn(NULL)", "_trajectory_agg_combinefn(NULL, NULL)",
-    "_trajectory_agg_deserialfn('\\x00'::bytea, NULL)", "_trajectory_agg_serialfn(NULL)",
-])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "_trajectory_agg_transfn(NULL, now(), '[1]'::vector)",
+        "_trajectory_agg_finalfn(NULL)",
+        "_trajectory_agg_combinefn(NULL, NULL)",
+        "_trajectory_agg_deserialfn('\\x00'::bytea, NULL)",
+        "_trajectory_agg_serialfn(NULL)",
+    ],
+)
 def test_support_functions_called_by_hand(conn, function):
     """An internal argument other than NULL cannot be made, and NULL gives an error or NULL."""
     try:

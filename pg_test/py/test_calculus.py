@@ -119,8 +119,17 @@ def test_nearest_point_is_the_earlier_of_two_equally_near(typed):
 
 
 FUNCTIONS = {
-    "velocity": 2, "speed": 2, "acceleration": 3, "path_length": 2, "efficiency": 2, "mean_speed": 2,
-    "drift": 2, "volatility": 3, "drift_entropy": 2, "stability_score": 1, "hurst": 33,
+    "velocity": 2,
+    "speed": 2,
+    "acceleration": 3,
+    "path_length": 2,
+    "efficiency": 2,
+    "mean_speed": 2,
+    "drift": 2,
+    "volatility": 3,
+    "drift_entropy": 2,
+    "stability_score": 1,
+    "hurst": 33,
 }  # the fewest points each has a value for
 
 
@@ -159,18 +168,21 @@ def test_empty_trajectory(typed):
     assert one(typed, query, empty) == (0, None, None, None, None, None, empty, empty, empty)
 
 
-@pytest.mark.parametrize("call, code", [
-    ("cvx.velocity(t, NULL, '0')", "22023"),
-    ("cvx.speed(t, NULL, '-1 day')", "22023"),
-    ("cvx.mean_speed(t, '1 month -30 days')", "22023"),
-    ("cvx.volatility(t, '-1 us')", "22023"),
-    ("cvx.resample(t, '0')", "22023"),
-    ("cvx.resample(t, '-1 hour')", "22023"),
-    ("cvx.resample(t, '1 month')", "0A000"),
-    ("cvx.resample(t, '1 us')", "54000"),
-    ("cvx.drift(t, 'manhattan')", "22023"),
-    ("cvx.drift_report(t, -1)", "22023"),
-])
+@pytest.mark.parametrize(
+    "call, code",
+    [
+        ("cvx.velocity(t, NULL, '0')", "22023"),
+        ("cvx.speed(t, NULL, '-1 day')", "22023"),
+        ("cvx.mean_speed(t, '1 month -30 days')", "22023"),
+        ("cvx.volatility(t, '-1 us')", "22023"),
+        ("cvx.resample(t, '0')", "22023"),
+        ("cvx.resample(t, '-1 hour')", "22023"),
+        ("cvx.resample(t, '1 month')", "0A000"),
+        ("cvx.resample(t, '1 us')", "54000"),
+        ("cvx.drift(t, 'manhattan')", "22023"),
+        ("cvx.drift_report(t, -1)", "22023"),
+    ],
+)
 def test_bad_arguments(typed, call, code):
     walk = Trajectory([0, 10**6 * DAY], [[0, 1], [1, 0]])
     with pytest.raises(psycopg.Error) as error:

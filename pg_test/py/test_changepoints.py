@@ -174,9 +174,16 @@ def draws(kind, rng, n, dims):
 DRAWS, MOST = 80, 11
 
 
-@pytest.mark.parametrize("kind, dims, n", [
-    ("isotropic", 2, 30), ("isotropic", 64, 60), ("anisotropic", 64, 30), ("student", 2, 60), ("unit norm", 384, 40),
-])
+@pytest.mark.parametrize(
+    "kind, dims, n",
+    [
+        ("isotropic", 2, 30),
+        ("isotropic", 64, 60),
+        ("anisotropic", 64, 30),
+        ("student", 2, 60),
+        ("unit norm", 384, 40),
+    ],
+)
 @pytest.mark.parametrize("cost", ["l2", "cosine"])
 def test_calibrated_penalty_keeps_false_alarms_at_alpha(typed, kind, dims, n, cost):
     rng = np.random.default_rng([dims, n, len(kind)])
@@ -236,15 +243,32 @@ def test_a_step_without_noise_is_of_severity_one(typed):
 
 def test_constant_trajectory_has_none(typed):
     for cost in ("l2", "cosine", "rbf"):
-        assert one(typed, "SELECT count(*) FROM cvx.changepoints(%s::cvx.trajectory, cost => %s)",
-                   evenly(np.ones((50, 3))), cost) == (0,)
+        assert one(
+            typed,
+            "SELECT count(*) FROM cvx.changepoints(%s::cvx.trajectory, cost => %s)",
+            evenly(np.ones((50, 3))),
+            cost,
+        ) == (0,)
 
 
-@pytest.mark.parametrize("argument", [
-    "method => 'binseg'", "method => ''", "cost => 'l1'", "penalty => -1", "penalty => 'NaN'", "penalty => 'Infinity'",
-    "min_size => 0", "min_size => -2147483648", "alpha => 0", "alpha => 1", "alpha => 'NaN'",
-    "cost => 'rbf', gamma => 0", "cost => 'rbf', gamma => 'NaN'",
-])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "method => 'binseg'",
+        "method => ''",
+        "cost => 'l1'",
+        "penalty => -1",
+        "penalty => 'NaN'",
+        "penalty => 'Infinity'",
+        "min_size => 0",
+        "min_size => -2147483648",
+        "alpha => 0",
+        "alpha => 1",
+        "alpha => 'NaN'",
+        "cost => 'rbf', gamma => 0",
+        "cost => 'rbf', gamma => 'NaN'",
+    ],
+)
 def test_bad_arguments(typed, argument):
     for n in (0, 1, 10):
         with pytest.raises(psycopg.errors.InvalidParameterValue) as error:

@@ -29,14 +29,17 @@ def source(create_database, data_dir):
             SELECT cvx.drop_space('gone');
             SELECT cvx.grant_read('py_dump_reader'), cvx.grant_write('py_dump_writer'), cvx.grant_admin('py_dump_admin')""")
         conn.execute("SELECT cvx.create_space('v2', 384)")
-        for space, dims in [("v1", 384), ("v2", 384)]:
+        for space in ("v1", "v2"):
             row = conn.execute(
                 """SELECT written, rejected FROM cvx.ingest_parquet(%s, %s, 'package', 'uploaded_at', 'embedding',
                        model_version_column => 'model_version', input_hash_column => 'text_sha256', attrs_columns => ARRAY['version'])""",
-                (str(data_dir / f"changelog_{space}.parquet"), space)).fetchone()
+                (str(data_dir / f"changelog_{space}.parquet"), space),
+            ).fetchone()
             assert row[0] > 1000 and row[1] == 0
-        conn.execute("SELECT * FROM cvx.ingest_parquet(%s, 'odd \"name\" -- ', 'package', 'uploaded_at', 'embedding')",
-                     (str(data_dir / "changelog_v3.parquet"),))
+        conn.execute(
+            "SELECT * FROM cvx.ingest_parquet(%s, 'odd \"name\" -- ', 'package', 'uploaded_at', 'embedding')",
+            (str(data_dir / "changelog_v3.parquet"),),
+        )
         conn.execute("""
             INSERT INTO cvx.embedding (space_id, entity_id, ts, vec, attrs)
                 VALUES (cvx.space_id('odd "name" -- '), E'tab\\t\\\\ and "quote"', '0044-03-15 BC', '[1e-45,-0,3.4e38]', '{"a": null}');
@@ -157,7 +160,9 @@ def test_catalog_is_the_same(source, restored, way, what):
 def test_it_goes_on_working(source, restored, way, data_dir):
     """Sequences go on, rows are validated, rights hold, the index serves."""
     with connect(restored(way)) as conn:
-        highest, last_run = conn.execute("SELECT (SELECT max(space_id) FROM cvx.space), (SELECT max(run_id) FROM cvx.sync_run)").fetchone()
+        highest, last_run = conn.execute(
+            "SELECT (SELECT max(space_id) FROM cvx.space), (SELECT max(run_id) FROM cvx.sync_run)"
+        ).fetchone()
         fresh = conn.execute("SELECT cvx.create_space('fresh', 2)").fetchone()[0]
         assert fresh > highest
         conn.execute("INSERT INTO cvx_space.fresh (entity_id, ts, vec) VALUES ('e', now(), '[1,2]')")
@@ -165,20 +170,29 @@ def test_it_goes_on_working(source, restored, way, data_dir):
             with pytest.raises(psycopg.errors.CheckViolation):
                 conn.execute("INSERT INTO cvx_space.fresh (entity_id, ts, vec) VALUES ('f', now(), %s)", (vector,))
         with pytest.raises(psycopg.errors.CheckViolation):
-            conn.execute("INSERT INTO cvx.embedding (space_id, entity_id, ts, vec) VALUES (cvx.space_id('v1'), 'e', now(), '[1,2]')")
+            conn.execute(
+                "INSERT INTO cvx.embedding (space_id, entity_id, ts, vec) VALUES (cvx.space_id('v1'), 'e', now(), '[1,2]')"
+            )
         with pytest.raises(psycopg.errors.UniqueViolation):
             conn.execute("INSERT INTO cvx_space.v1 SELECT * FROM cvx_space.v1 LIMIT 1")
         run_id, skipped = conn.execute(
             "SELECT run_id, skipped FROM cvx.ingest_parquet(%s, 'v1', 'package', 'uploaded_at', 'embedding')",
-            (str(data_dir / "changelog_v1.parquet"),)).fetchone()
+            (str(data_dir / "changelog_v1.parquet"),),
+        ).fetchone()
         assert run_id > last_run and skipped > 1000
-        assert conn.execute("SELECT count(*) FROM kept WHERE t OPERATOR(cvx.=) cvx.trajectory(entity_id, 'v1')").fetchone() == (25,)
+        assert conn.execute(
+            "SELECT count(*) FROM kept WHERE t OPERATOR(cvx.=) cvx.trajectory(entity_id, 'v1')"
+        ).fetchone() == (25,)
         conn.execute("SET enable_seqscan = off; SET enable_sort = off")
         (probe,) = conn.execute("SELECT vec::text FROM cvx_space.v1 LIMIT 1").fetchone()
         (space_id,) = conn.execute("SELECT cvx.space_id('v1')").fetchone()
-        plan = "\n".join(line for (line,) in conn.execute(
-            f"""EXPLAIN SELECT entity_id FROM cvx.embedding WHERE space_id = {space_id}
-                ORDER BY vec::vector(384) <=> '{probe}'::vector(384) LIMIT 10"""))
+        plan = "\n".join(
+            line
+            for (line,) in conn.execute(
+                f"""EXPLAIN SELECT entity_id FROM cvx.embedding WHERE space_id = {space_id}
+                ORDER BY vec::vector(384) <=> '{probe}'::vector(384) LIMIT 10"""
+            )
+        )
         assert "hnsw" in plan
         conn.execute("SELECT cvx.drop_space('fresh', true)")
     with connect(restored(way), user="py_dump_reader") as reader:

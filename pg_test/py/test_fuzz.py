@@ -20,7 +20,10 @@ RECV_CODES = {
 }
 TEXT_CODES = {
     "22000",  # mixed dimensions, equal or decreasing times
-    "22007", "22008", "22009", "22023",  # PostgreSQL's own of a timestamp: form, range, offset, zone
+    "22007",
+    "22008",
+    "22009",
+    "22023",  # PostgreSQL's own of a timestamp: form, range, offset, zone
     "22P02",  # not the text form
 }
 CHUNK = 40  # small enough for the buffers of a socket: neither side ever waits for the other to read
@@ -35,11 +38,13 @@ def quiet(typed):
 
 def seeds():
     rng = np.random.default_rng(99)
-    for i in range(200):
+    for _ in range(200):
         yield random_walk(rng, int(rng.integers(0, 12)), int(rng.integers(1, 9)))
 
 
-SPECIAL_FLOATS = [struct.pack(">I", v) for v in (0x7FC00000, 0x7F800000, 0xFF800000, 0x80000000, 1, 0x7F7FFFFF, 0xFFFFFFFF)]
+SPECIAL_FLOATS = [
+    struct.pack(">I", v) for v in (0x7FC00000, 0x7F800000, 0xFF800000, 0x80000000, 1, 0x7F7FFFFF, 0xFFFFFFFF)
+]
 SPECIAL_INTS = [struct.pack(">q", v) for v in (2**63 - 1, -(2**63), 0, -1, -211813488000000001, 9223371331200000000)]
 
 
@@ -126,9 +131,41 @@ def test_recv(quiet, server_log):
 
 
 ALPHABET = "{}[]@,, . 0123456789eE+-naifNTZ:/ \t\n\x01\"'\\éあ"
-SNIPPETS = ["infinity", "-infinity", "NaN", "inf", "1e39", "1e-60", "-0", "BC", "epoch", "now", "today", "+15:59:59", "+16",
-            "Europe/London", "PST8PDT", "[]", "{}", "@@", "},{", "[[", "0x10", "1_000", "9" * 40, "294277-01-01", "4714-11-23 BC",
-            "2026-02-30", "2026-01-01T00:00:60Z", "24:00:00", "J2451545", "٣", "\u202e", "[" * 50, "a" * 200]
+SNIPPETS = [
+    "infinity",
+    "-infinity",
+    "NaN",
+    "inf",
+    "1e39",
+    "1e-60",
+    "-0",
+    "BC",
+    "epoch",
+    "now",
+    "today",
+    "+15:59:59",
+    "+16",
+    "Europe/London",
+    "PST8PDT",
+    "[]",
+    "{}",
+    "@@",
+    "},{",
+    "[[",
+    "0x10",
+    "1_000",
+    "9" * 40,
+    "294277-01-01",
+    "4714-11-23 BC",
+    "2026-02-30",
+    "2026-01-01T00:00:60Z",
+    "24:00:00",
+    "J2451545",
+    "٣",
+    "\u202e",
+    "[" * 50,
+    "a" * 200,
+]
 
 
 def mutate_text(rng, text, other):
@@ -184,7 +221,9 @@ $$
 
 def test_in(quiet, server_log):
     real = [quiet.execute("SELECT %s::cvx.trajectory::text", (walk,)).fetchone()[0] for walk in seeds()]
-    quiet.execute("CREATE TEMP TABLE fuzz (id int, said text); CREATE TEMP TABLE verdict (id int, code text, same bool)")
+    quiet.execute(
+        "CREATE TEMP TABLE fuzz (id int, said text); CREATE TEMP TABLE verdict (id int, code text, same bool)"
+    )
     with quiet.cursor() as cursor, cursor.copy("COPY fuzz FROM STDIN") as copy:
         for row in enumerate(text_inputs(real)):
             copy.write_row(row)

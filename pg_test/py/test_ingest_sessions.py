@@ -1,4 +1,4 @@
-"""ingest_parquet among other sessions and roles: cancelled, concurrent, without rights, read only, under row security."""
+"""ingest_parquet among sessions and roles: cancelled, concurrent, without rights, read only, under row security."""
 
 import os
 import shutil
@@ -191,7 +191,9 @@ def test_row_level_security(conn, space, server_dir, role):  # noqa: F811
         conn.execute("ALTER ROLE py_rls BYPASSRLS")
         assert ingest(loader, path, space)["skipped"] == 100
     finally:
-        conn.execute("DROP POLICY IF EXISTS mine ON cvx.embedding; ALTER TABLE cvx.embedding DISABLE ROW LEVEL SECURITY")
+        conn.execute(
+            "DROP POLICY IF EXISTS mine ON cvx.embedding; ALTER TABLE cvx.embedding DISABLE ROW LEVEL SECURITY"
+        )
 
 
 def test_triggers_and_generated_times(conn, space, server_dir):  # noqa: F811
@@ -202,6 +204,8 @@ def test_triggers_and_generated_times(conn, space, server_dir):  # noqa: F811
                      CREATE TRIGGER tag BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION pg_temp.tag()""")
     path = write(server_dir, "f.parquet")
     assert ingest(conn, path, space)["written"] == pq.read_metadata(path).num_rows
-    counts = conn.execute(f"SELECT count(*) FILTER (WHERE model_version = 'tagged' AND ingested_at <= now()) FROM {table}")
+    counts = conn.execute(
+        f"SELECT count(*) FILTER (WHERE model_version = 'tagged' AND ingested_at <= now()) FROM {table}"
+    )
     assert counts.fetchone() == (100,)
     conn.execute(f"DROP TRIGGER tag ON {table}")

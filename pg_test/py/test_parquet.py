@@ -17,8 +17,13 @@ CASES = list(cases.cases())
 NUMBERS = itertools.count()
 # SQLSTATE of each sort of error, by a part of its message.
 CODES = {
-    "is of type": "42703", "has no column": "42703", "cannot be told": "42703", "holds no Parquet file": "42703",
-    "is not a Parquet file": "22P04", "is damaged": "22P04", "does not exist": "58P01",
+    "is of type": "42703",
+    "has no column": "42703",
+    "cannot be told": "42703",
+    "holds no Parquet file": "42703",
+    "is not a Parquet file": "22P04",
+    "is damaged": "22P04",
+    "does not exist": "58P01",
 }
 STORED = """SELECT entity_id, (extract(epoch FROM ts) * 1000000)::bigint, vec::real[]::float8[]
             FROM cvx.embedding WHERE space_id = cvx.space_id(%s) ORDER BY 2, 1"""
@@ -60,12 +65,16 @@ def assert_nothing_written(conn, space):
 def write(folder, name, rows=100, dims=cases.DIMS, entity="e", seed=1, **columns):
     """A good file of `rows` rows, an entity of its own; returns its path."""
     vectors = np.random.default_rng(seed).normal(size=(rows, dims)).astype(np.float32)
-    table = pa.table({
-        "entity_id": pa.array([entity] * rows),
-        "ts": pa.array(np.arange(rows, dtype=np.int64) * cases.SECOND + cases.START).cast(pa.timestamp("us", tz="UTC")),
-        "vec": pa.FixedSizeListArray.from_arrays(vectors.ravel(), dims),
-        **columns,
-    })
+    table = pa.table(
+        {
+            "entity_id": pa.array([entity] * rows),
+            "ts": pa.array(np.arange(rows, dtype=np.int64) * cases.SECOND + cases.START).cast(
+                pa.timestamp("us", tz="UTC")
+            ),
+            "vec": pa.FixedSizeListArray.from_arrays(vectors.ravel(), dims),
+            **columns,
+        }
+    )
     pq.write_table(table, folder / name, row_group_size=max(rows // 4, 1))
     return folder / name
 
@@ -89,11 +98,15 @@ def test_case(conn, space, server_dir, case):
     assert {name: row[name] for name in counts} == counts
     assert row["reject_reasons"] == case.rejects
     assert stored(conn, space) == in_order(case.rows)
-    letters = conn.execute("SELECT reason, count(*) FROM cvx.dead_letter WHERE run_id = %s GROUP BY 1", (row["run_id"],))
+    letters = conn.execute(
+        "SELECT reason, count(*) FROM cvx.dead_letter WHERE run_id = %s GROUP BY 1", (row["run_id"],)
+    )
     assert dict(letters.fetchall()) == case.rejects
     run = conn.execute(
         """SELECT records_read, records_written, records_rejected, records_skipped, source, error,
-                  finished_at >= started_at, bytes > 0 FROM cvx.sync_run WHERE run_id = %s""", (row["run_id"],))
+                  finished_at >= started_at, bytes > 0 FROM cvx.sync_run WHERE run_id = %s""",
+        (row["run_id"],),
+    )
     assert run.fetchone() == (*counts.values(), f"parquet:{path}", None, True, len(case.rows) > 0)
 
 
@@ -102,7 +115,9 @@ def test_provenance_columns(conn, space, server_dir):
     ingest(conn, case.write(server_dir), space, source="nightly", **case.arguments)
     rows = conn.execute(
         """SELECT source, model_version, model_hash, input_hash, pipeline_hash, produced_at = ts, attrs
-           FROM cvx.embedding WHERE space_id = cvx.space_id(%s) ORDER BY ts""", (space,)).fetchall()
+           FROM cvx.embedding WHERE space_id = cvx.space_id(%s) ORDER BY ts""",
+        (space,),
+    ).fetchall()
     hashes = [None, *"abcdefghi"]
     attrs = [{"lang": "en", "score": 0.5} if i % 2 == 0 else {"score": 0.5} for i in range(10)]
     assert rows == [("nightly", "2", "w", h, "c", True, a) for h, a in zip(hashes, attrs)]
@@ -116,12 +131,22 @@ def broken_table(rows, share):
     produced = list(ts)
     note = [b"fine"] * rows
     ways = {
-        "null_entity_id": (ids, None), "empty_entity_id": (ids, b""), "entity_id_too_long": (ids, b"x" * 1025),
-        "nul_character": (ids, b"a\0b"), "invalid_utf8": (ids, b"\xff\xfe"), "null_timestamp": (ts, None),
-        "infinite_timestamp": (ts, 2**63 - 1), "timestamp_out_of_range": (ts, -(2**63) + 5), "null_vector": (vec, None),
-        "null_element": (vec, [1.0, None, 2.0, 3.0]), "not_a_number": (vec, [1.0, 2.0, float("nan"), 3.0]),
-        "infinite_element": (vec, [float("-inf"), 1.0, 2.0, 3.0]), "element_overflow": (vec, [1e39, 1.0, 2.0, 3.0]),
-        "wrong_dimension": (vec, [1.0] * 5), "too_many_dimensions": (vec, [1.0] * 16_001), "zero_vector": (vec, [0.0, -0.0] * 2),
+        "null_entity_id": (ids, None),
+        "empty_entity_id": (ids, b""),
+        "entity_id_too_long": (ids, b"x" * 1025),
+        "nul_character": (ids, b"a\0b"),
+        "invalid_utf8": (ids, b"\xff\xfe"),
+        "null_timestamp": (ts, None),
+        "infinite_timestamp": (ts, 2**63 - 1),
+        "timestamp_out_of_range": (ts, -(2**63) + 5),
+        "null_vector": (vec, None),
+        "null_element": (vec, [1.0, None, 2.0, 3.0]),
+        "not_a_number": (vec, [1.0, 2.0, float("nan"), 3.0]),
+        "infinite_element": (vec, [float("-inf"), 1.0, 2.0, 3.0]),
+        "element_overflow": (vec, [1e39, 1.0, 2.0, 3.0]),
+        "wrong_dimension": (vec, [1.0] * 5),
+        "too_many_dimensions": (vec, [1.0] * 16_001),
+        "zero_vector": (vec, [0.0, -0.0] * 2),
         "text_too_long": (note, b"x" * (2**20 + 1)),
     }
     reasons = {}
@@ -130,13 +155,15 @@ def broken_table(rows, share):
         column, value = ways[reason]
         column[i] = value
         reasons[i] = reason
-    table = pa.table({
-        "entity_id": pa.array(ids, pa.binary()),
-        "ts": pa.array(ts, pa.int64()).cast(pa.timestamp("us", tz="UTC")),
-        "vec": pa.array(vec, pa.list_(pa.float64())),
-        "produced": pa.array(produced, pa.int64()).cast(pa.timestamp("us")),
-        "note": pa.array(note, pa.binary()),
-    })
+    table = pa.table(
+        {
+            "entity_id": pa.array(ids, pa.binary()),
+            "ts": pa.array(ts, pa.int64()).cast(pa.timestamp("us", tz="UTC")),
+            "vec": pa.array(vec, pa.list_(pa.float64())),
+            "produced": pa.array(produced, pa.int64()).cast(pa.timestamp("us")),
+            "note": pa.array(note, pa.binary()),
+        }
+    )
     good = [(ids[i].decode(), ts[i], vec[i]) for i in range(rows) if i not in reasons]
     return table, reasons, good
 
@@ -153,7 +180,9 @@ def test_one_percent_broken_of_every_reason(conn, space, server_dir):
     assert stored(conn, space) == in_order(good)
     letters = conn.execute(
         """SELECT position, reason, message, payload, source FROM cvx.dead_letter
-           WHERE run_id = %s ORDER BY dead_letter_id""", (row["run_id"],)).fetchall()
+           WHERE run_id = %s ORDER BY dead_letter_id""",
+        (row["run_id"],),
+    ).fetchall()
     assert [(position, reason) for position, reason, *_ in letters] == [(f"{path}#{i}", r) for i, r in reasons.items()]
     for position, reason, message, payload, source in letters:
         i = int(position.rsplit("#", 1)[1])
@@ -225,13 +254,24 @@ def test_second_file_of_a_folder_is_damaged(conn, space, server_dir):
 
 def test_folder_of_differing_schemas(conn, space, server_dir):
     vectors = [[1.0, 2.0, 3.0, 4.0]]
-    for i, (ids, ts, vec) in enumerate([
-        (pa.array(["7"]), pa.array([1_767_225_600], pa.int64()), pa.array(vectors, pa.list_(pa.float64()))),
-        (pa.array([7], pa.uint16()), pa.array([1_767_225_601], pa.int64()), pa.array(vectors, pa.list_(pa.float32(), 4))),
-        (pa.array(["7"]).dictionary_encode(), cases.times(pa.timestamp("ns"), [cases.START + 2 * cases.SECOND]),
-         pa.array([np.array(vectors[0], np.float16)], pa.large_list(pa.float16()))),
-    ]):
-        table = pa.table({"vec": vec, "ts": ts, "entity_id": ids} if i % 2 else {"entity_id": ids, "ts": ts, "vec": vec})
+    for i, (ids, ts, vec) in enumerate(
+        [
+            (pa.array(["7"]), pa.array([1_767_225_600], pa.int64()), pa.array(vectors, pa.list_(pa.float64()))),
+            (
+                pa.array([7], pa.uint16()),
+                pa.array([1_767_225_601], pa.int64()),
+                pa.array(vectors, pa.list_(pa.float32(), 4)),
+            ),
+            (
+                pa.array(["7"]).dictionary_encode(),
+                cases.times(pa.timestamp("ns"), [cases.START + 2 * cases.SECOND]),
+                pa.array([np.array(vectors[0], np.float16)], pa.large_list(pa.float16())),
+            ),
+        ]
+    ):
+        table = pa.table(
+            {"vec": vec, "ts": ts, "entity_id": ids} if i % 2 else {"entity_id": ids, "ts": ts, "vec": vec}
+        )
         pq.write_table(table, server_dir / f"{i}.parquet")
     row = ingest(conn, server_dir, space)
     assert (row["files"], row["written"]) == (3, 3)
@@ -298,9 +338,17 @@ def produced(rows, offset):
     return pa.array(at).cast(pa.timestamp("us"))
 
 
-@pytest.mark.parametrize("first, second, replaced", [
-    (None, None, False), (None, 1, True), (1, None, False), (1, 1, False), (1, 2, True), (2, 1, False),
-])
+@pytest.mark.parametrize(
+    "first, second, replaced",
+    [
+        (None, None, False),
+        (None, 1, True),
+        (1, None, False),
+        (1, 1, False),
+        (1, 2, True),
+        (2, 1, False),
+    ],
+)
 def test_later_produced_wins(conn, space, server_dir, first, second, replaced):
     for name, offset in [("first", first), ("second", second)]:
         write(server_dir, f"{name}.parquet", seed=len(name), at=produced(100, offset))
@@ -323,9 +371,11 @@ def test_duplicates_within_a_file(conn, space, server_dir, batch_size):
     keys, made = rng.integers(0, 40, rows), rng.integers(0, 6, rows)
     vectors = rng.normal(size=(rows, 4)).astype(np.float32)
     table = cases.table(
-        pa.array([f"e{k % 5}" for k in keys]), cases.times(pa.timestamp("us"), [cases.START + int(k) * cases.SECOND for k in keys]),
+        pa.array([f"e{k % 5}" for k in keys]),
+        cases.times(pa.timestamp("us"), [cases.START + int(k) * cases.SECOND for k in keys]),
         pa.array(vectors.tolist(), pa.list_(pa.float32())),
-        at=cases.times(pa.timestamp("us"), [cases.START + int(m) * cases.SECOND if m else None for m in made]))
+        at=cases.times(pa.timestamp("us"), [cases.START + int(m) * cases.SECOND if m else None for m in made]),
+    )
     pq.write_table(table, server_dir / "f.parquet")
     row = ingest(conn, server_dir / "f.parquet", space, produced_at_column="at", batch_size=batch_size)
     best = {}
@@ -350,7 +400,10 @@ def test_text_does_not_depend_on_the_clients_encoding(conn, space, server_dir, e
         folder = str(server_dir)
         assert other.execute(query, (folder, space)).fetchone() == (4,)
         assert other.info.parameter_status("client_encoding") == encoding
-    rows = conn.execute("SELECT entity_id, pipeline_hash, attrs->>'note' FROM cvx.embedding WHERE space_id = cvx.space_id(%s) ORDER BY ts", (space,))
+    rows = conn.execute(
+        "SELECT entity_id, pipeline_hash, attrs->>'note' FROM cvx.embedding WHERE space_id = cvx.space_id(%s) ORDER BY ts",
+        (space,),
+    )
     assert rows.fetchall() == [(name, "ü", "ü") for name in names]
 
 
@@ -359,5 +412,6 @@ def test_trajectory_of_what_was_read(conn, space, server_dir):
     ingest(conn, path, space)
     x = np.stack(pq.read_table(path)["vec"].to_numpy()).astype(float)
     length, points = conn.execute(
-        "SELECT cvx.path_length(t), cvx.num_points(t) FROM cvx.trajectory('e', %s) t", (space,)).fetchone()
+        "SELECT cvx.path_length(t), cvx.num_points(t) FROM cvx.trajectory('e', %s) t", (space,)
+    ).fetchone()
     assert points == 200 and length == pytest.approx(np.linalg.norm(np.diff(x, axis=0), axis=1).sum())

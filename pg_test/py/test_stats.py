@@ -78,7 +78,9 @@ def test_report_defaults_to_ten_dimensions(typed):
 
 def test_entropy_extremes(typed):
     def entropy(end):
-        return one(typed, "SELECT cvx.drift_entropy(%s::cvx.trajectory)", Trajectory([0, DAY], [np.zeros(len(end)), end]))[0]
+        return one(
+            typed, "SELECT cvx.drift_entropy(%s::cvx.trajectory)", Trajectory([0, DAY], [np.zeros(len(end)), end])
+        )[0]
 
     assert entropy([0, 3, 0, 0]) == 0
     assert entropy([2, -2, 2, 2]) == pytest.approx(1, abs=1e-12)

@@ -5,7 +5,16 @@ import psycopg
 import pytest
 from trajectories import DAY, Micros, Trajectory, one, random_walk
 
-ZONES = ["UTC", "Europe/London", "America/St_Johns", "Asia/Kathmandu", "Pacific/Kiritimati", "Africa/Monrovia", "<+07>-7", "<-13:59>13:59"]
+ZONES = [
+    "UTC",
+    "Europe/London",
+    "America/St_Johns",
+    "Asia/Kathmandu",
+    "Pacific/Kiritimati",
+    "Africa/Monrovia",
+    "<+07>-7",
+    "<-13:59>13:59",
+]
 STYLES = ["ISO, MDY", "SQL, DMY", "Postgres, MDY", "German, DMY", "ISO, YMD"]
 FIRST, LAST = -211_813_488_000_000_000, 9_223_371_331_199_999_999  # 4714-11-24 BC, 294276-12-31 23:59:59.999999
 
@@ -20,8 +29,16 @@ def samples(count=60):
     extreme = [0.0, -0.0, 1e-45, -1e-45, 3.4028235e38, -3.4028235e38, 1.1754944e-38, 0.1, 1 / 3, 16777217]
     yield Trajectory([FIRST, -1, 0, 1, LAST], np.resize(np.array(extreme, np.float32), (5, 10)))
     # Both sides of clock changes, local mean times with seconds, the end of the 32-bit epoch.
-    instants = ["1840-01-01 00:00:00.000001", "1883-11-18 12:03:58", "1947-04-13 01:30", "2026-03-29 00:59:59.999999",
-                "2026-03-29 01:00", "2026-10-25 00:30", "2026-10-25 01:30", "2038-01-19 03:14:08"]
+    instants = [
+        "1840-01-01 00:00:00.000001",
+        "1883-11-18 12:03:58",
+        "1947-04-13 01:30",
+        "2026-03-29 00:59:59.999999",
+        "2026-03-29 01:00",
+        "2026-10-25 00:30",
+        "2026-10-25 01:30",
+        "2038-01-19 03:14:08",
+    ]
     t = (np.array(instants, "datetime64[us]") - np.datetime64("2000-01-01", "us")).astype(np.int64)
     yield Trajectory(t, np.arange(len(t))[:, None])
 
@@ -60,7 +77,9 @@ def test_text_round_trip_under_any_settings(typed):
         typed.execute("UPDATE a SET said = t::text")
         typed.execute(settings, (str(rng.choice(ZONES)), str(rng.choice(STYLES)), "1"))
         # Send, since = takes -0 for 0.
-        changed = typed.execute("SELECT id FROM a WHERE cvx.trajectory_send(said::cvx.trajectory) <> cvx.trajectory_send(t)").fetchall()
+        changed = typed.execute(
+            "SELECT id FROM a WHERE cvx.trajectory_send(said::cvx.trajectory) <> cvx.trajectory_send(t)"
+        ).fetchall()
         assert changed == [], zone
 
 
@@ -71,25 +90,46 @@ def test_text_form(typed):
     assert text == "{[0.1,-2]@2000-01-01 05:45:00+05:45, [1e-45,1.6777216e+07]@2000-01-01 05:45:01.5+05:45}"
 
 
-@pytest.mark.parametrize("text", [
-    "{[1,2]@2026-01-01 00:00:00+00,[3,4]@2026-01-02 00:00:00+00}",
-    "  { [ 1 , 2e0 ] @ 2026-01-01 01:00:00+01 ,\n [3.0,+4]@2026-01-02T00:00:00Z } ",
-    "{[1,2]@January 1 2026 UTC, [3,.4e1]@20260102 00:00 UTC}",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{[1,2]@2026-01-01 00:00:00+00,[3,4]@2026-01-02 00:00:00+00}",
+        "  { [ 1 , 2e0 ] @ 2026-01-01 01:00:00+01 ,\n [3.0,+4]@2026-01-02T00:00:00Z } ",
+        "{[1,2]@January 1 2026 UTC, [3,.4e1]@20260102 00:00 UTC}",
+    ],
+)
 def test_text_is_read_leniently(typed, text):
     expected = Trajectory([9497 * DAY, 9498 * DAY], [[1, 2], [3, 4]])
     assert one(typed, "SELECT %s::cvx.trajectory", text)[0] == expected
 
 
-@pytest.mark.parametrize("text, code", [
-    ("", "22P02"), ("{", "22P02"), ("}", "22P02"), ("{}x", "22P02"), ("{[]@2026-01-01}", "22P02"), ("{[1]}", "22P02"),
-    ("{[1]@}", "22P02"), ("{[1]@2026-01-01,}", "22P02"), ("{[1,]@2026-01-01}", "22P02"), ("{[1 2]@2026-01-01}", "22P02"),
-    ("{[0x1]@2026-01-01}", "22P02"), ("{[NaN]@2026-01-01}", "22P02"), ("{[1e39]@2026-01-01}", "22P02"),
-    ("{[-inf]@2026-01-01}", "22P02"), ("{[1]@infinity}", "22008"), ("{[1]@yesterdayish}", "22007"),
-    ("{[1]@2026-02-30}", "22008"), ("{[1]@2026-01-01 00:00 Mars/Phobos}", "22023"), ("{[1]@400000-01-01}", "22008"),
-    ("{[1]@2026-01-01, [1]@2026-01-01}", "22000"), ("{[1]@2026-01-02, [1]@2026-01-01}", "22000"),
-    ("{[1]@2026-01-01, [1,2]@2026-01-02}", "22000"),
-])
+@pytest.mark.parametrize(
+    "text, code",
+    [
+        ("", "22P02"),
+        ("{", "22P02"),
+        ("}", "22P02"),
+        ("{}x", "22P02"),
+        ("{[]@2026-01-01}", "22P02"),
+        ("{[1]}", "22P02"),
+        ("{[1]@}", "22P02"),
+        ("{[1]@2026-01-01,}", "22P02"),
+        ("{[1,]@2026-01-01}", "22P02"),
+        ("{[1 2]@2026-01-01}", "22P02"),
+        ("{[0x1]@2026-01-01}", "22P02"),
+        ("{[NaN]@2026-01-01}", "22P02"),
+        ("{[1e39]@2026-01-01}", "22P02"),
+        ("{[-inf]@2026-01-01}", "22P02"),
+        ("{[1]@infinity}", "22008"),
+        ("{[1]@yesterdayish}", "22007"),
+        ("{[1]@2026-02-30}", "22008"),
+        ("{[1]@2026-01-01 00:00 Mars/Phobos}", "22023"),
+        ("{[1]@400000-01-01}", "22008"),
+        ("{[1]@2026-01-01, [1]@2026-01-01}", "22000"),
+        ("{[1]@2026-01-02, [1]@2026-01-01}", "22000"),
+        ("{[1]@2026-01-01, [1,2]@2026-01-02}", "22000"),
+    ],
+)
 def test_bad_text(typed, text, code):
     with pytest.raises(psycopg.Error) as error:
         typed.execute("SELECT %s::cvx.trajectory", (text,))
@@ -103,7 +143,9 @@ def test_sixteen_thousand_dimensions(typed):
     walk = Trajectory([0, DAY, 3 * DAY], rng.normal(size=(3, 16_000)))
     typed.execute("CREATE TEMP TABLE wide (t cvx.trajectory)")
     typed.execute("INSERT INTO wide VALUES (%s)", (walk,))
-    back, text, dims, length = one(typed, "SELECT t, t::text::cvx.trajectory, cvx.dims(t), cvx.path_length(t) FROM wide")
+    back, text, dims, length = one(
+        typed, "SELECT t, t::text::cvx.trajectory, cvx.dims(t), cvx.path_length(t) FROM wide"
+    )
     assert bits(back) == bits(walk) == bits(text) and dims == 16_000
     assert length == pytest.approx(np.linalg.norm(np.diff(walk.x.astype(float), axis=0), axis=1).sum())
     (count,) = one(typed, "SELECT count(*) FROM wide, cvx.points(t) WHERE vector_dims(vec) = 16000")
@@ -134,7 +176,9 @@ def test_operations_past_one_gigabyte(typed):
     typed.execute("SET search_path = public, cvx")
     half = f"""SELECT resample(trajectory_agg(to_timestamp(%s + i * 9000), {WIDE}), '1 second') FROM generate_series(0, 1) i"""
     for expression in ["a || b", "b || a"]:
-        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="18002 points with 16000 dimensions exceeds 1 GB"):
+        with pytest.raises(
+            psycopg.errors.ProgramLimitExceeded, match="18002 points with 16000 dimensions exceeds 1 GB"
+        ):
             one(typed, f"SELECT num_points({expression}) FROM ({half}) x(a), ({half}) y(b)", 0, 20_000)
     with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="exceeds 1 GB"):
         one(typed, f"SELECT length(textin(trajectory_out(a))) FROM ({half}) x(a)", 0)
@@ -151,9 +195,13 @@ def test_infinite_and_extreme_times(typed):
             one(typed, query, infinite)
         assert error.value.diag.message_hint
     walk = Trajectory([FIRST, LAST], [[1, 2], [3, 4]])
-    found = one(typed, """SELECT cvx.value_at(t, '2000-01-01 00:00+00'), cvx.slice(t, '-infinity', 'infinity'), cvx.path_length(t),
+    found = one(
+        typed,
+        """SELECT cvx.value_at(t, '2000-01-01 00:00+00'), cvx.slice(t, '-infinity', 'infinity'), cvx.path_length(t),
                           cvx.velocity(t, '-infinity', '1000 years'), cvx.value_at(t, 'infinity'), cvx.num_points(cvx.resample(t, '1000000 days'))
-                          FROM (SELECT %s::cvx.trajectory) q(t)""", walk)
+                          FROM (SELECT %s::cvx.trajectory) q(t)""",
+        walk,
+    )
     share = -FIRST / (LAST - FIRST)
     np.testing.assert_allclose(found[0], [1 + 2 * share, 2 + 2 * share], rtol=1e-6)
     assert found[1] == walk and found[2] == pytest.approx(8**0.5) and found[4:] == (None, 110)
@@ -162,13 +210,18 @@ def test_infinite_and_extreme_times(typed):
 
 def test_stored_in_every_way(typed):
     """Short headers, out of line, compressed, in arrays and rows: all read alike."""
-    typed.execute("CREATE TEMP TABLE s (id int, pad \"char\", t cvx.trajectory, u cvx.trajectory[])")
+    typed.execute('CREATE TEMP TABLE s (id int, pad "char", t cvx.trajectory, u cvx.trajectory[])')
     typed.execute("ALTER TABLE s ALTER t SET STORAGE main")
     walks = [w for w in samples() if len(w.t)]
     for i, walk in enumerate(walks):
         constant = Trajectory(np.arange(500) * DAY, np.ones((500, 3)))
-        typed.execute("INSERT INTO s SELECT %s, 'x', t, ARRAY[t, %s, t] FROM (SELECT %s::cvx.trajectory) q(t)", (i, constant, walk))
-    rows = typed.execute("SELECT t, u[1], u[3], cvx.path_length(u[2]), (ROW(1, t)).f2 FROM s ORDER BY id", binary=True).fetchall()
+        typed.execute(
+            "INSERT INTO s SELECT %s, 'x', t, ARRAY[t, %s, t] FROM (SELECT %s::cvx.trajectory) q(t)",
+            (i, constant, walk),
+        )
+    rows = typed.execute(
+        "SELECT t, u[1], u[3], cvx.path_length(u[2]), (ROW(1, t)).f2 FROM s ORDER BY id", binary=True
+    ).fetchall()
     assert len(rows) == len(walks)
     for walk, (t, first, third, length, field) in zip(walks, rows):
         assert bits(walk) == bits(t) == bits(first) == bits(third) == bits(field) and length == 0
@@ -187,8 +240,11 @@ def test_equality_and_hash(typed):
     typed.execute("SET enable_nestloop = off")
     same = sum(str(bits(a)) == str(bits(b)) for a in walks for b in walks)
     assert one(typed, "SELECT count(*) FROM e a JOIN e b ON a.t = b.t") == (4 * same,)
-    zeros = one(typed, """SELECT a = b, a <> b, trajectory_hash(a) = trajectory_hash(b), trajectory_hash_extended(a, 7) = trajectory_hash_extended(b, 7)
-                          FROM (SELECT '{[0,1]@2026-01-01}'::trajectory, '{[-0,1]@2026-01-01}'::trajectory) q(a, b)""")
+    zeros = one(
+        typed,
+        """SELECT a = b, a <> b, trajectory_hash(a) = trajectory_hash(b), trajectory_hash_extended(a, 7) = trajectory_hash_extended(b, 7)
+                          FROM (SELECT '{[0,1]@2026-01-01}'::trajectory, '{[-0,1]@2026-01-01}'::trajectory) q(a, b)""",
+    )
     assert zeros == (True, False, True, True)
     typed.execute("CREATE TEMP TABLE p (t trajectory) PARTITION BY HASH (t)")
     for i in range(4):
