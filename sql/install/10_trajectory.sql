@@ -85,8 +85,9 @@ COMMENT ON FUNCTION cvx._trajectory_agg_finalfn(internal) IS 'sorts the points b
 CREATE AGGREGATE cvx.trajectory_agg(ts timestamptz, vec vector) (
     SFUNC = cvx._trajectory_agg_transfn,
     STYPE = internal,
-    -- A few points of a few hundred dimensions: what the planner counts for a group.
-    SSPACE = 32768,
+    -- Some hundred points of a few hundred dimensions: what the planner counts for a group. Too little, and it
+    -- hashes what then spills, where a scan in the primary key's order needs no memory at all.
+    SSPACE = 131072,
     FINALFUNC = cvx._trajectory_agg_finalfn,
     COMBINEFUNC = cvx._trajectory_agg_combinefn,
     SERIALFUNC = cvx._trajectory_agg_serialfn,

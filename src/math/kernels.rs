@@ -90,3 +90,11 @@ pub fn centre(x: &[f32], mean: &[f64], centred: &mut [f64]) {
         *c = f64::from(x) - m;
     }
 }
+
+/// Whether no element is NaN or infinite.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+pub fn all_finite(x: &[f32]) -> bool {
+    // The largest exponent tells, and a maximum of integers leaves the loop without a branch.
+    let exponent = x.iter().fold(0u32, |most, x| most.max(x.to_bits() & f32::INFINITY.to_bits()));
+    exponent != f32::INFINITY.to_bits()
+}

@@ -26,3 +26,19 @@ fn the_largest_numbers_do_not_overflow() {
     assert!(distance(&up, &down).is_finite() && norm(&up).is_finite());
     assert_eq!(squared_distance(&up, &up), 0.0);
 }
+
+#[test]
+fn all_finite_sees_every_place() {
+    use cvx_math::kernels::all_finite;
+    for len in [1, 7, 8, 384] {
+        let mut x = vec![f32::MAX; len];
+        assert!(all_finite(&x), "{len} elements");
+        for at in 0..len {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                x[at] = bad;
+                assert!(!all_finite(&x), "{bad} at {at} of {len}");
+            }
+            x[at] = -f32::MIN_POSITIVE;
+        }
+    }
+}

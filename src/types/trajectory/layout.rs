@@ -47,18 +47,10 @@ pub fn check_point(ts: TimestampTz, values: &[f32]) -> Result<(), Error> {
         dims if dims > MAX_DIMS => return Err(Error::TooManyDimensions { dims }),
         _ => {}
     }
-    // Exponent bits all ones: folding a maximum keeps the scan branch-free.
-    let exponent = values
-        .iter()
-        .fold(0u32, |most, x| most.max(x.to_bits() & 0x7f80_0000));
-    if exponent == 0x7f80_0000 {
-        if let Some(element) = values.iter().position(|x| !x.is_finite()) {
-            return Err(Error::NotFinite {
-                element: element + 1,
-                value: values[element],
-                ts,
-            });
-        }
+    if !cvx_math::kernels::all_finite(values)
+        && let Some(element) = values.iter().position(|x| !x.is_finite())
+    {
+        return Err(Error::NotFinite { element: element + 1, value: values[element], ts });
     }
     Ok(())
 }
