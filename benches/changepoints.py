@@ -17,7 +17,8 @@ import harness
 PENALTY = 1.5
 SQL = """
     SELECT e.entity_id, ARRAY(SELECT index FROM cvx.changepoints(e.t, penalty => %s))
-    FROM (SELECT entity_id, cvx.trajectory_agg(ts, vec) AS t FROM cvx.embedding GROUP BY entity_id) AS e
+    FROM (SELECT entity_id, cvx.trajectory_agg(ts, vec) AS t FROM cvx.embedding
+          WHERE space_id = cvx.space_id('bench') GROUP BY entity_id) AS e
 """
 
 

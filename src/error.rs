@@ -217,6 +217,7 @@ impl Error {
                     format!("the result would have {wanted} points, a trajectory of these dimensions holds {limit}"),
                 )
                 .hint("Take a larger step or a shorter time range."),
+                cvx_math::Error::OutOfMemory { bytes } => Error::OutOfMemory { bytes }.text(),
             },
             Error::UnknownSpace { name } => {
                 text(ERRCODE_UNDEFINED_OBJECT, format!("space {name:?} does not exist"))

@@ -76,7 +76,11 @@ fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
     unsafe {
         pg_sys::PreventCommandIfReadOnly(c"cvx.ingest_parquet()".as_ptr());
         pg_sys::PreventCommandIfParallelMode(c"cvx.ingest_parquet()".as_ptr());
-        let granted = pg_sys::pg_class_aclcheck(partition, pg_sys::GetUserId(), pg_sys::ACL_INSERT.into());
+        let granted = pg_sys::pg_class_aclcheck(
+            partition,
+            pg_sys::GetUserId(),
+            pg_sys::ACL_INSERT as pg_sys::AclMode,
+        );
         if granted != pg_sys::AclResult::ACLCHECK_OK {
             let name = CString::new(space.name.as_str()).unwrap_or_default();
             pg_sys::aclcheck_error(granted, pg_sys::ObjectType::OBJECT_TABLE, name.as_ptr());

@@ -178,10 +178,17 @@ pub fn resample(path: &Path, step_us: i64, limit: usize) -> Result<(Vec<i64>, Ve
     if wanted > limit as u128 {
         return Err(Error::TooManyPoints { wanted, limit });
     }
-    let times: Vec<i64> = (0..=steps)
-        .map(|k| start.saturating_add_unsigned(k * step))
-        .collect();
-    let mut values = Vec::with_capacity(times.len() * path.dims);
+    // Bounded by `limit`, which fits in memory's address space.
+    let points = steps as usize + 1;
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let bytes = points * (8 + 4 * path.dims);
+    times
+        .try_reserve_exact(points)
+        .map_err(|_| Error::OutOfMemory { bytes })?;
+    values
+        .try_reserve_exact(points * path.dims)
+        .map_err(|_| Error::OutOfMemory { bytes })?;
+    times.extend((0..=steps).map(|k| start.saturating_add_unsigned(k * step)));
     let mut before = 0;
     for &ts in &times {
         while before + 1 < path.len() && path.times[before + 1] <= ts {

@@ -350,16 +350,11 @@ pub(crate) fn mean_point(path: Path<'_>) -> Vec<f64> {
 /// `out[k * GROUP + l] = (points[l][k] - origin[k]) * scale[l]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn transpose(points: &[&[f32]; GROUP], origin: &[f64], scale: &[f64; GROUP], out: &mut [f64]) {
-    const QUAD: usize = 4;
     let dims = origin.len();
-    for lane in (0..GROUP).step_by(QUAD) {
-        let rows: [&[f32]; QUAD] = std::array::from_fn(|l| &points[lane + l][..dims]);
-        let by: [f64; QUAD] = std::array::from_fn(|l| scale[lane + l]);
-        for (k, slots) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate().take(dims) {
-            let column: [f32; QUAD] = std::array::from_fn(|l| rows[l][k]);
-            for l in 0..QUAD {
-                slots[lane + l] = (f64::from(column[l]) - origin[k]) * by[l];
-            }
+    let rows: [&[f32]; GROUP] = std::array::from_fn(|lane| &points[lane][..dims]);
+    for (k, slots) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate().take(dims) {
+        for lane in 0..GROUP {
+            slots[lane] = (f64::from(rows[lane][k]) - origin[k]) * scale[lane];
         }
     }
 }

@@ -95,6 +95,8 @@ pub fn centre(x: &[f32], mean: &[f64], centred: &mut [f64]) {
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub fn all_finite(x: &[f32]) -> bool {
     // The largest exponent tells, and a maximum of integers leaves the loop without a branch.
-    let exponent = x.iter().fold(0u32, |most, x| most.max(x.to_bits() & f32::INFINITY.to_bits()));
+    let exponent = x
+        .iter()
+        .fold(0u32, |most, x| most.max(x.to_bits() & f32::INFINITY.to_bits()));
     exponent != f32::INFINITY.to_bits()
 }

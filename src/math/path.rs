@@ -52,20 +52,34 @@ impl<'a> Path<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Error {
     /// A parameter is outside its domain: name, value as given, domain in words.
-    InvalidParameter { name: &'static str, value: String, expected: &'static str },
+    InvalidParameter {
+        name: &'static str,
+        value: String,
+        expected: &'static str,
+    },
     /// The result would hold more points than fit: how many were asked for, how many fit.
     TooManyPoints { wanted: u128, limit: usize },
+    /// The result, of this many bytes, found no memory.
+    OutOfMemory { bytes: usize },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::InvalidParameter { name, value, expected } => {
+            Error::InvalidParameter {
+                name,
+                value,
+                expected,
+            } => {
                 write!(f, "invalid {name} {value}: expected {expected}")
             }
             Error::TooManyPoints { wanted, limit } => {
-                write!(f, "result would have {wanted} points, more than the {limit} that fit")
+                write!(
+                    f,
+                    "result would have {wanted} points, more than the {limit} that fit"
+                )
             }
+            Error::OutOfMemory { bytes } => write!(f, "no memory for a result of {bytes} bytes"),
         }
     }
 }

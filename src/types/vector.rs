@@ -23,10 +23,12 @@ impl Vector {
             [_, _, _, _, a, b, c, d, ..] => {
                 let (dims, unused) = (i16::from_ne_bytes([*a, *b]), i16::from_ne_bytes([*c, *d]));
                 let count = usize::try_from(dims).unwrap_or(0);
-                if unused == 0 && count >= 1 && bytes.len() == HEADER_BYTES + 4 * count {
-                    if let Some(values) = view(bytes, HEADER_BYTES, count) {
-                        return values;
-                    }
+                if unused == 0
+                    && count >= 1
+                    && bytes.len() == HEADER_BYTES + 4 * count
+                    && let Some(values) = view(bytes, HEADER_BYTES, count)
+                {
+                    return values;
                 }
                 format!(
                     "{} bytes for {dims} dimensions, reserved field {unused}",

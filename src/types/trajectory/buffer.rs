@@ -70,8 +70,7 @@ impl<T: Pod> Buffer<T> {
         self.len += more;
     }
 
-    /// Makes room. Growing by half keeps the waste of thousands of states in one context small; the first room
-    /// is for a few times as much as comes.
+    /// Makes room, doubling; the first room is for a few times as much as comes.
     fn reserve(&mut self, more: usize) {
         let needed = self.len + more;
         if needed <= self.capacity {
@@ -80,7 +79,7 @@ impl<T: Pod> Buffer<T> {
         let more = if self.capacity == 0 {
             4 * needed
         } else {
-            self.capacity + self.capacity / 2
+            2 * self.capacity
         };
         self.grow_to(needed.max(more));
     }

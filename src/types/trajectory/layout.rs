@@ -50,7 +50,11 @@ pub fn check_point(ts: TimestampTz, values: &[f32]) -> Result<(), Error> {
     if !cvx_math::kernels::all_finite(values)
         && let Some(element) = values.iter().position(|x| !x.is_finite())
     {
-        return Err(Error::NotFinite { element: element + 1, value: values[element], ts });
+        return Err(Error::NotFinite {
+            element: element + 1,
+            value: values[element],
+            ts,
+        });
     }
     Ok(())
 }
