@@ -42,6 +42,9 @@ regress() {
         return
     fi
     mkdir -p "$RESULTS/$part"
+    # Where the demo's files are, for specs: isolationtester knows no variables.
+    local PGOPTIONS="-c cvx_test.data=${CVX_TEST_DATA// /\\ }"
+    export PGOPTIONS
     step "$part" "Running ${#tests[@]} files of pg_test/$folder against the server" \
         "$program" --inputdir="$ROOT/pg_test" --outputdir="$RESULTS/$part" --bindir="$PRIVATE_BIN" \
         --host="$PGHOST" --port="$PGPORT" --user="$PGUSER" --dbname="cvx_$part" \

@@ -108,12 +108,17 @@ BEGIN
     IF create_space.dims BETWEEN 450 AND 1900 THEN
         in_line := 'WITH (toast_tuple_target = 8160)';
     END IF;
+    -- Made first and attached then: that waits for no reader and no writer of the other spaces, as PARTITION OF would.
     EXECUTE format(
-        'CREATE TABLE cvx_space.%I PARTITION OF cvx.embedding (
-             space_id DEFAULT %s,
+        'CREATE TABLE cvx_space.%I (
+             LIKE cvx.embedding INCLUDING DEFAULTS INCLUDING COMMENTS,
+             PRIMARY KEY (space_id, entity_id, ts),
              CONSTRAINT valid_embedding CHECK (cvx._check_embedding(%s, entity_id, ts, vec))
-         ) FOR VALUES IN (%s) %s',
-        create_space.name, new_id, create_space.dims, new_id, in_line);
+         ) %s',
+        create_space.name, create_space.dims, in_line);
+    EXECUTE format('ALTER TABLE cvx_space.%I ALTER COLUMN space_id SET DEFAULT %s', create_space.name, new_id);
+    EXECUTE format('ALTER TABLE cvx.embedding ATTACH PARTITION cvx_space.%I FOR VALUES IN (%s)',
+        create_space.name, new_id);
     EXECUTE format('COMMENT ON TABLE cvx_space.%I IS %L', create_space.name,
         format('space %s, %s dimensions', new_id, create_space.dims));
     -- Who may write all spaces may write this one by its own name, as COPY does. SELECT is not handed on: what

@@ -1,7 +1,7 @@
 //! One run of `cvx.ingest_parquet`.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use cvx_sources::Record;
 use cvx_sources::parquet::{Config, ParquetConnector};
@@ -54,38 +54,31 @@ pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, Er
     Ok(outcome)
 }
 
-/// The space's partition, after the checks that COPY makes of a user: INSERT on it, and no row-level security.
+/// The space's partition, locked, after the checks that COPY makes of a user: INSERT on it, and no row-level
+/// security.
 fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
-    let relation = |schema: &str, table: &str| {
-        // Names out of the catalog hold no NUL; a name that is not there any more gives the invalid OID.
-        let (schema, table) = (
-            CString::new(schema).unwrap_or_default(),
-            CString::new(table).unwrap_or_default(),
-        );
-        // SAFETY: both are C strings; missing_ok lookups return InvalidOid.
-        unsafe { pg_sys::get_relname_relid(table.as_ptr(), pg_sys::get_namespace_oid(schema.as_ptr(), true)) }
+    let unknown = || Error::UnknownSpace {
+        name: space.name.clone(),
     };
-    let partition = relation("cvx_space", &space.name);
-    if partition == pg_sys::InvalidOid {
-        return Err(Error::UnknownSpace {
-            name: space.name.clone(),
-        }
-        .into());
-    }
-    // SAFETY: plain catalog look-ups on an existing relation; a failed check raises its own error.
+    // Names out of the catalog hold no NUL.
+    let name = CString::new(space.name.as_str()).map_err(|_| unknown())?;
+    // SAFETY: C strings and catalog look-ups; a failed check raises its own error, a missing relation is InvalidOid.
     unsafe {
         pg_sys::PreventCommandIfReadOnly(c"cvx.ingest_parquet()".as_ptr());
         pg_sys::PreventCommandIfParallelMode(c"cvx.ingest_parquet()".as_ptr());
-        let granted = pg_sys::pg_class_aclcheck(
-            partition,
-            pg_sys::GetUserId(),
-            pg_sys::ACL_INSERT as pg_sys::AclMode,
-        );
+        let relation = |schema: &CStr, table: &CStr| {
+            pg_sys::get_relname_relid(table.as_ptr(), pg_sys::get_namespace_oid(schema.as_ptr(), true))
+        };
+        let partition = relation(c"cvx_space", &name);
+        if partition == pg_sys::InvalidOid {
+            return Err(unknown().into());
+        }
+        let insert = pg_sys::ACL_INSERT as pg_sys::AclMode;
+        let granted = pg_sys::pg_class_aclcheck(partition, pg_sys::GetUserId(), insert);
         if granted != pg_sys::AclResult::ACLCHECK_OK {
-            let name = CString::new(space.name.as_str()).unwrap_or_default();
             pg_sys::aclcheck_error(granted, pg_sys::ObjectType::OBJECT_TABLE, name.as_ptr());
         }
-        for table in [partition, relation("cvx", "embedding")] {
+        for table in [partition, relation(c"cvx", c"embedding")] {
             let rls = pg_sys::check_enable_rls(table, pg_sys::InvalidOid, false);
             if rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
                 return Err(Error::RowSecurity {
@@ -94,6 +87,21 @@ fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
                 .into());
             }
         }
+        // Locked by name only now, when the user may: a space that is being dropped is gone once the lock is there.
+        let copied = |text: &CStr| pg_sys::pstrdup(text.as_ptr());
+        let named = pg_sys::makeRangeVar(copied(c"cvx_space"), copied(&name), -1);
+        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        let locked = pg_sys::RangeVarGetRelidExtended(
+            named,
+            lock,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        );
+        if locked == partition {
+            Ok(partition)
+        } else {
+            Err(unknown().into())
+        }
     }
-    Ok(partition)
 }
