@@ -50,7 +50,8 @@ timezone = 'UTC'
 CONF
     (
         close_inherited_files
-        as_server "$PRIVATE_BIN/pg_ctl" --pgdata "$CLUSTER/data" --log "$CLUSTER/log" --silent --wait start
+        # Asks for backtraces, so that the tests see that errors hold none all the same.
+    as_server env RUST_BACKTRACE=1 "$PRIVATE_BIN/pg_ctl" --pgdata "$CLUSTER/data" --log "$CLUSTER/log" --silent --wait start
     )
 }
 
