@@ -41,6 +41,9 @@ UNION ALL
 SELECT format('other %s', pg_describe_object(m.classid, m.objid, 0))
 FROM member m
 WHERE m.classid NOT IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_namespace'::regclass)
+  -- Row types and array types go with what they are of; PostgreSQL 17 lists them as members, 15 does not.
+  AND NOT (m.classid = 'pg_type'::regclass
+           AND (SELECT t.typrelid <> 0 OR t.typelem <> 0 FROM pg_type t WHERE t.oid = m.objid))
 ORDER BY 1
 """
 
