@@ -51,7 +51,8 @@ CONF
     (
         close_inherited_files
         # Asks for backtraces, so that the tests see that errors hold none all the same.
-    as_server env RUST_BACKTRACE=1 "$PRIVATE_BIN/pg_ctl" --pgdata "$CLUSTER/data" --log "$CLUSTER/log" --silent --wait start
+        as_server env RUST_BACKTRACE=1 \
+            "$PRIVATE_BIN/pg_ctl" --pgdata "$CLUSTER/data" --log "$CLUSTER/log" --silent --wait start
     )
 }
 
