@@ -1,5 +1,7 @@
 """trajectory_agg in every plan: serial, parallel, hashed, spilled, sorted, as a window; always the same trajectory."""
 
+import re
+
 import numpy as np
 import psycopg
 import pytest
@@ -163,14 +165,15 @@ def test_grouping_sets_and_many_small_groups(conn):
 
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize(
-    "extra, code",
+    "extra, code, says",
     [
-        ("('2030-01-01', '[1,2]')", "22000"),
-        ("('infinity', '[1,2,3,4,5,6,7,8]')", "22008"),
-        ("('2030-01-01', '[1,2,3,4,5,6,7,8]'), ('2030-01-01', '[1,2,3,4,5,6,7,8]')", "22000"),
+        # Which of the two is the odd one depends on which a process met first.
+        ("('2030-01-01', '[1,2]')", "22000", r"has (2 dimensions, the trajectory has 8|8 dimensions, the trajectory has 2)"),
+        ("('infinity', '[1,2,3,4,5,6,7,8]')", "22008", "infinite timestamps"),
+        ("('2030-01-01', '[1,2,3,4,5,6,7,8]'), ('2030-01-01', '[1,2,3,4,5,6,7,8]')", "22000", "2030-01-01"),
     ],
 )
-def test_errors_in_a_worker(conn, parallel, extra, code):
+def test_errors_in_a_worker(conn, parallel, extra, code, says):
     """A bad point is the same error wherever it is met, and the connection goes on."""
     with conn.transaction(force_rollback=True):
         conn.execute(f"INSERT INTO points SELECT 1, ts::timestamptz, vec::vector FROM (VALUES {extra}) v(ts, vec)")
@@ -182,7 +185,7 @@ def test_errors_in_a_worker(conn, parallel, extra, code):
             with pytest.raises(psycopg.Error) as error, conn.transaction():
                 conn.execute(query)
             assert error.value.sqlstate == code and error.value.diag.message_hint
-            assert ("2030-01-01" in str(error.value)) == (code == "22000")
+            assert re.search(says, str(error.value))
     assert conn.execute("SELECT count(*) > 0 FROM points").fetchone() == (True,)
 
 
