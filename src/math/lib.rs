@@ -3,12 +3,15 @@
 //! No PostgreSQL, no clock, no global state, no unseeded randomness. Times are microseconds (any epoch),
 //! values are `f32` as stored; every sum over them is carried in `f64`.
 
+pub mod align;
+pub mod boundary;
 pub mod calculus;
 pub mod changepoints;
 mod gain;
 mod gram;
 pub mod hurst;
 pub mod kernels;
+pub mod mixture;
 mod noise;
 mod path;
 pub mod pca;

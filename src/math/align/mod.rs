@@ -1,0 +1,1 @@
+//! Maps between two embedding spaces, fitted to pairs of vectors of the same things.
