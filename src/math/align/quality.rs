@@ -1,0 +1,210 @@
+//! How well a map predicts pairs that it was not fitted to.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+use super::dense::filled;
+use super::{Error, Map, Pairs, Quality};
+use crate::kernels::{dot, norm};
+
+/// Neighbours that are looked for.
+const NEIGHBOURS: usize = 10;
+/// Below this many held-out pairs, ten neighbours of each are found by chance half of the time.
+const FEWEST: usize = 20;
+/// Held-out pairs that are searched, evenly chosen where there are more.
+const SEARCHED: usize = 2000;
+/// Queries at a time.
+const BLOCK: usize = 256;
+/// Cosines closer than one over this are a tie, which the order of the pairs decides: duplicates must not be told apart by
+/// rounding.
+const RESOLUTION: f32 = 1_048_576.0;
+
+/// The held-out pairs, and what any map is compared with.
+pub(super) struct Judge<'a> {
+    pairs: &'a Pairs<'a>,
+    held_out: &'a [usize],
+    entities: usize,
+    search: Option<Search>,
+}
+
+/// The retrieval to repeat: unit vectors of the old model, and for each pair its true neighbours.
+struct Search {
+    /// Places in `held_out`.
+    chosen: Vec<usize>,
+    to: Vec<f32>,
+    truth: Vec<[u32; NEIGHBOURS]>,
+}
+
+impl<'a> Judge<'a> {
+    pub fn new(
+        pairs: &'a Pairs<'a>,
+        held_out: &'a [usize],
+        entities: usize,
+        interrupt: &mut dyn FnMut(),
+    ) -> Result<Self, Error> {
+        let m = held_out.len();
+        let search = if m < FEWEST {
+            None
+        } else {
+            let count = m.min(SEARCHED);
+            let chosen: Vec<usize> = (0..count).map(|k| k * m / count).collect();
+            let rows = |values: &'a [f32], dims: usize| {
+                unit_rows(
+                    chosen.iter().map(|&k| row(values, dims, held_out[k])),
+                    dims,
+                    count,
+                )
+            };
+            let from = rows(pairs.from, pairs.from_dims)?;
+            Some(Search {
+                to: rows(pairs.to, pairs.to_dims)?,
+                truth: nearest(&from, &from, pairs.from_dims, interrupt)?,
+                chosen,
+            })
+        };
+        Ok(Judge {
+            pairs,
+            held_out,
+            entities,
+            search,
+        })
+    }
+
+    /// The figures of a map, and its residuals, projected minus true, `held_out × to_dims`.
+    pub fn measure(&self, map: &Map, interrupt: &mut dyn FnMut()) -> Result<(Quality, Vec<f32>), Error> {
+        let (pairs, dims, m) = (self.pairs, self.pairs.to_dims, self.held_out.len());
+        let mut projected = filled(m * dims)?;
+        let mut block = filled(BLOCK.min(m) * pairs.from_dims)?;
+        for (chosen, images) in self
+            .held_out
+            .chunks(BLOCK)
+            .zip(projected.chunks_mut(BLOCK * dims))
+        {
+            let block = &mut block[..chosen.len() * pairs.from_dims];
+            for (&i, copy) in chosen.iter().zip(block.chunks_exact_mut(pairs.from_dims)) {
+                copy.copy_from_slice(row(pairs.from, pairs.from_dims, i));
+            }
+            map.apply_rows(block, images);
+            interrupt();
+        }
+        let recall_at_10 = match &self.search {
+            Some(search) => Some(search.recall(&projected, dims, interrupt)?),
+            None => None,
+        };
+        let mut residuals = projected;
+        let mut lengths: Vec<f64> = filled(m)?;
+        let mut cosines = 0.0;
+        for ((&i, image), length) in self
+            .held_out
+            .iter()
+            .zip(residuals.chunks_exact_mut(dims))
+            .zip(&mut lengths)
+        {
+            let truth = row(pairs.to, dims, i);
+            let size = norm(image) * norm(truth);
+            cosines += if size > 0.0 { dot(image, truth) / size } else { 0.0 };
+            image.iter_mut().zip(truth).for_each(|(x, y)| *x -= y);
+            *length = norm(image);
+        }
+        let mean_residual = lengths.iter().sum::<f64>() / m as f64;
+        lengths.sort_unstable_by(f64::total_cmp);
+        let quality = Quality {
+            held_out_entities: self.entities,
+            held_out_pairs: m,
+            mean_residual,
+            p95_residual: quantile(&lengths, 0.95),
+            p99_residual: quantile(&lengths, 0.99),
+            mean_cosine: cosines / m as f64,
+            recall_at_10,
+        };
+        Ok((quality, residuals))
+    }
+}
+
+impl Search {
+    fn recall(&self, projected: &[f32], dims: usize, interrupt: &mut dyn FnMut()) -> Result<f64, Error> {
+        let queries = unit_rows(
+            self.chosen.iter().map(|&k| row(projected, dims, k)),
+            dims,
+            self.chosen.len(),
+        )?;
+        let found = nearest(&queries, &self.to, dims, interrupt)?;
+        let common: usize = found
+            .iter()
+            .zip(&self.truth)
+            .map(|(found, truth)| found.iter().filter(|it| truth.contains(it)).count())
+            .sum();
+        Ok(common as f64 / (found.len() * NEIGHBOURS) as f64)
+    }
+}
+
+fn row(values: &[f32], dims: usize, i: usize) -> &[f32] {
+    &values[i * dims..(i + 1) * dims]
+}
+
+/// The rows at unit length; a zero vector stays zero, at cosine 0 to all.
+fn unit_rows<'a>(
+    rows: impl Iterator<Item = &'a [f32]>,
+    dims: usize,
+    count: usize,
+) -> Result<Vec<f32>, Error> {
+    let mut unit = filled(count * dims)?;
+    for (row, unit) in rows.zip(unit.chunks_exact_mut(dims)) {
+        let length = norm(row);
+        if length > 0.0 {
+            unit.iter_mut()
+                .zip(row)
+                .for_each(|(u, &x)| *u = (f64::from(x) / length) as f32);
+        }
+    }
+    Ok(unit)
+}
+
+/// For each query the ten candidates of the largest inner product, the one of its own number excluded: a vector that is
+/// looked up is not yet stored.
+fn nearest(
+    queries: &[f32],
+    candidates: &[f32],
+    dims: usize,
+    interrupt: &mut dyn FnMut(),
+) -> Result<Vec<[u32; NEIGHBOURS]>, Error> {
+    let count = candidates.len() / dims;
+    let all = MatRef::from_row_major_slice(candidates, count, dims);
+    let mut scores: Vec<f32> = filled(BLOCK.min(count) * count)?;
+    let mut found: Vec<[u32; NEIGHBOURS]> = Vec::with_capacity(count);
+    for block in queries.chunks(BLOCK * dims) {
+        let n = block.len() / dims;
+        let scores = &mut scores[..n * count];
+        let products = MatMut::from_row_major_slice_mut(scores, n, count);
+        let block = MatRef::from_row_major_slice(block, n, dims);
+        matmul(products, Accum::Replace, block, all.transpose(), 1.0, Par::Seq);
+        for scores in scores.chunks_exact(count) {
+            found.push(best(scores, found.len()));
+        }
+        interrupt();
+    }
+    Ok(found)
+}
+
+/// The places of the ten largest scores but for `own`; of equal ones the first.
+fn best(scores: &[f32], own: usize) -> [u32; NEIGHBOURS] {
+    let mut top = [(i32::MIN, 0u32); NEIGHBOURS];
+    for (place, &score) in scores.iter().enumerate() {
+        let score = (score * RESOLUTION) as i32;
+        if score <= top[NEIGHBOURS - 1].0 || place == own {
+            continue;
+        }
+        let at = top.partition_point(|it| it.0 >= score);
+        top[at..].rotate_right(1);
+        top[at] = (score, place as u32);
+    }
+    top.map(|it| it.1)
+}
+
+/// Quantile of ascending values, linear between neighbours (numpy's default).
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * (sorted.len().max(1) - 1) as f64;
+    let at = |i: usize| sorted.get(i).or(sorted.last()).copied().unwrap_or(0.0);
+    let (low, high) = (at(place as usize), at(place as usize + 1));
+    low + (place - place.floor()) * (high - low)
+}
