@@ -9,7 +9,7 @@ use super::changepoints::detect;
 use crate::types::trajectory::Trajectory;
 
 /// The defaults of `cvx.changepoints`.
-const DEFAULTS: Options = Options {
+pub(super) const DEFAULTS: Options = Options {
     cost: Cost::L2,
     penalty: None,
     min_size: 2,
@@ -35,6 +35,7 @@ fn trajectory_svg(
         .map(|it| Mark {
             index: it.index,
             severity: it.severity,
+            artifact: false,
         })
         .collect();
     Ok(Some(

@@ -3,7 +3,7 @@
 use crate::date::ticks;
 use crate::scale::Frame;
 use crate::svg::{Px, Svg, put};
-use crate::{ALERT, AXIS, MAX_RINGS, Mark, SOFT_INK, elapsed_share, most_severe, palette};
+use crate::{AXIS, MAX_RINGS, Mark, SOFT_INK, elapsed_share, foremost, palette};
 
 const GAP: f64 = 30.0;
 const WIDTH: f64 = 12.0;
@@ -48,12 +48,13 @@ pub(crate) fn draw(svg: &mut Svg, times: &[i64], marks: &[Mark], frame: Frame) {
             tick.label
         );
     }
-    for mark in most_severe(marks, MAX_RINGS) {
+    for mark in foremost(marks, MAX_RINGS).iter().rev() {
         let y = Px(y_of(times[mark.index]));
         put!(
             svg,
-            r#"<path d="M{} {y}l-8 -4.5v9z" fill="{ALERT}"/>"#,
-            Px(left - 1.5)
+            r#"<path d="M{} {y}l-8 -4.5v9z" fill="{}"/>"#,
+            Px(left - 1.5),
+            mark.colour()
         );
     }
     put!(svg, "</g>");

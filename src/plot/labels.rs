@@ -19,6 +19,31 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * size * CHARACTER
 }
 
+/// As much of `text`, which may come in any script, as fits into `room` pixels; an ellipsis stands for the rest.
+pub(crate) fn fit(text: &str, size: f64, room: f64) -> String {
+    let width = |c: char| {
+        let share = match c {
+            'm' | 'w' | 'M' | 'W' | '@' | '%' | '…' | '\u{1100}'.. => 1.0,
+            _ if c.is_uppercase() => 0.76,
+            _ => CHARACTER,
+        };
+        share * size
+    };
+    if text.chars().map(width).sum::<f64>() <= room {
+        return text.to_owned();
+    }
+    let mut used = width('…');
+    let mut short: String = text
+        .chars()
+        .take_while(|&c| {
+            used += width(c);
+            used <= room
+        })
+        .collect();
+    short.push('…');
+    short
+}
+
 /// A box of text beside its point.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placed {
@@ -163,6 +188,14 @@ mod tests {
                 assert_eq!(a.overlap(b), 0.0, "{a:?} {b:?}");
             }
         }
+    }
+
+    #[test]
+    fn text_is_cut_to_its_room() {
+        assert_eq!(fit("minilm-v2", 10.0, 100.0), "minilm-v2");
+        assert_eq!(fit("abcdefgh", 10.0, 30.0), "abc…");
+        assert_eq!(fit("数数数数", 10.0, 30.0), "数数…");
+        assert_eq!(fit("abc", 10.0, 0.0), "…");
     }
 
     #[test]

@@ -7,6 +7,9 @@ mod axes;
 mod bar;
 mod date;
 mod labels;
+mod legend;
+mod means;
+mod paint;
 mod palette;
 mod panel;
 mod scale;
@@ -17,24 +20,30 @@ use cvx_math::pca::pca;
 pub use date::POSTGRES_EPOCH_UNIX_US;
 
 use date::Precision;
+use paint::{Paint, Versions};
 use panel::Panel;
 use scale::Frame;
 use svg::{Px, Svg, escape, put, shorten};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 640.0;
-/// Where the path is drawn; titles and axes stand around it, the bar of time to its right.
+/// Where the path is drawn; titles and axes stand around it, the bar of time or the key of versions to its right.
 const FRAME: Frame = Frame {
     left: 76.0,
     top: 74.0,
     right: 818.0,
     bottom: 574.0,
 };
+/// The key of versions needs more room than the bar of time.
+const FRAME_BESIDE_KEY: Frame = Frame {
+    right: 744.0,
+    ..FRAME
+};
 /// Longest title drawn, and longest kept as the document's title.
 const TITLE_SHOWN: usize = 88;
 const TITLE_KEPT: usize = 1000;
 
-/// Most change points that are marked; of more, the most severe.
+/// Most change points that are marked; of more, the [`foremost`].
 pub(crate) const MAX_RINGS: usize = 400;
 
 pub(crate) const INK: &str = "#1f2933";
@@ -51,15 +60,32 @@ pub struct Mark {
     pub index: usize,
     /// δ²/(1+δ²); a number that is not finite is not shown.
     pub severity: f64,
+    /// Whether a retrain of the model explains the change: drawn as a dashed grey ring instead of a red one.
+    pub artifact: bool,
+}
+
+impl Mark {
+    pub(crate) fn colour(&self) -> &'static str {
+        if self.artifact { SOFT_INK } else { ALERT }
+    }
 }
 
 /// What the colours of the points say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Colouring {
+pub enum Colouring<'a> {
     /// The time of the point, from violet to green, with a bar of dates.
     #[default]
     Time,
+    /// The model version that made the point, in one colour each (after eight they come again), with a key of names
+    /// and dates; the line is dashed where the model changes.
+    Version {
+        /// The version number of each point: an index into `names`, which also chooses the colour, so that a version
+        /// looks alike in all pictures of its model. Unless there is one for each point, time colours them instead.
+        of: &'a [u16],
+        /// Any text, cut and cleared as a title is. A version without a name, or with a blank one, goes by number.
+        names: &'a [&'a str],
+    },
 }
 
 /// What to draw. Times are microseconds since [PostgreSQL's epoch](POSTGRES_EPOCH_UNIX_US), any `i64`.
@@ -70,13 +96,13 @@ pub struct Plot<'a> {
     pub title: Option<&'a str>,
     /// In any order. An index of 0 or beyond the last point is left out.
     pub change_points: &'a [Mark],
-    pub colouring: Colouring,
+    pub colouring: Colouring<'a>,
 }
 
-impl Plot<'_> {
+impl<'a> Plot<'a> {
     /// The picture as an SVG document of 960 × 640 units, at most about a megabyte for any number of points.
     ///
-    /// Points are coloured by time and joined by a thin line; change points are ringed and dated, and where
+    /// Points are coloured by time or model version and joined by a thin line; change points are ringed and dated, and where
     /// there are any, the means of the stretches between them are joined by arrows. Both axes have one scale, so
     /// that distances can be compared. An empty path gives a picture that says so.
     pub fn render(&self) -> String {
@@ -101,18 +127,40 @@ impl Plot<'_> {
                 r#"<text x="{x}" y="{y}" font-size="16" fill="{SOFT_INK}" text-anchor="middle">empty trajectory</text>"#
             );
         } else {
-            let found = pca(&self.path, 2);
-            let marks = self.marks();
-            if !marks.is_empty() {
-                legend(&mut svg);
-            }
-            Panel::new(&self.path, &found, &marks, precision, FRAME).draw(&mut svg);
-            match self.colouring {
-                Colouring::Time => bar::draw(&mut svg, self.path.times, &marks, FRAME),
-            }
+            self.body(&mut svg, precision);
         }
         put!(svg, "</svg>");
         svg.into_string()
+    }
+
+    /// The path, and what explains it.
+    fn body(&self, svg: &mut Svg, precision: Precision) {
+        let found = pca(&self.path, 2);
+        let marks = self.marks();
+        let paint = self.paint();
+        let times = self.path.times;
+        let frame = match paint {
+            Paint::Time(_) => FRAME,
+            Paint::Version(_) => FRAME_BESIDE_KEY,
+        };
+        Panel::new(&self.path, &found, paint, &marks, precision, frame).draw(svg);
+        match paint {
+            Paint::Time(_) => {
+                legend::row(svg, &marks, frame);
+                bar::draw(svg, times, &marks, frame);
+            }
+            Paint::Version(versions) => legend::versions(svg, &versions, times, &marks, precision, frame),
+        }
+    }
+
+    fn paint(&self) -> Paint<'a> {
+        let time = Paint::Time(self.path.times);
+        match self.colouring {
+            Colouring::Time => time,
+            Colouring::Version { of, names } => {
+                Versions::new(of, names, self.path.len()).map_or(time, Paint::Version)
+            }
+        }
     }
 
     fn heading(&self, svg: &mut Svg, title: Option<&str>) {
@@ -148,9 +196,17 @@ impl Plot<'_> {
             plural(self.path.len(), "point"),
             plural(self.path.dims, "dimension")
         );
-        let marks = self.marks().len();
-        if marks > 0 {
-            text += &format!(", {}", plural(marks, "change point"));
+        if let Paint::Version(versions) = self.paint() {
+            text += &format!(", {}", plural(versions.present().len(), "model version"));
+        }
+        let marks = self.marks();
+        if !marks.is_empty() {
+            text += &format!(", {}", plural(marks.len(), "change point"));
+        }
+        match marks.iter().filter(|m| m.artifact).count() {
+            0 => {}
+            1 if marks.len() == 1 => text += " (explained by the retrain)",
+            artifacts => text += &format!(" ({artifacts} explained by the retrain)"),
         }
         text
     }
@@ -176,37 +232,14 @@ impl Plot<'_> {
     }
 }
 
-/// What ring and disc mean, at the right, below axis and bar.
-fn legend(svg: &mut Svg) {
-    let (ring, disc, y) = (FRAME.right - 180.0, FRAME.right - 16.0, FRAME.bottom + 44.0);
-    put!(svg, r#"<g font-size="11.5" fill="{SOFT_INK}">"#);
-    put!(
-        svg,
-        r#"<circle cx="{ring}" cy="{}" r="5" fill="none" stroke="{ALERT}" stroke-width="1.8"/>"#,
-        y - 4.0
-    );
-    put!(
-        svg,
-        r#"<text x="{}" y="{y}">first point after a change</text>"#,
-        ring + 10.0
-    );
-    put!(
-        svg,
-        r#"<circle cx="{disc}" cy="{}" r="5" fill="{AXIS}" stroke="{INK}" stroke-width="1.4"/>"#,
-        y - 4.0
-    );
-    put!(
-        svg,
-        r#"<text x="{}" y="{y}">mean of each segment</text></g>"#,
-        disc + 10.0
-    );
-}
-
-/// The `limit` change points of most severity, the earlier first where they are alike.
-pub(crate) fn most_severe(marks: &[Mark], limit: usize) -> Vec<Mark> {
+/// At most `limit` change points: those that a retrain does not explain first, then by severity, then the earlier.
+pub(crate) fn foremost(marks: &[Mark], limit: usize) -> Vec<Mark> {
     let severity = |m: &Mark| if m.severity.is_finite() { m.severity } else { 0.0 };
     let mut marks = marks.to_vec();
-    marks.sort_by(|a, b| severity(b).total_cmp(&severity(a)));
+    marks.sort_by(|a, b| {
+        let order = a.artifact.cmp(&b.artifact);
+        order.then_with(|| severity(b).total_cmp(&severity(a)))
+    });
     marks.truncate(limit);
     marks
 }

@@ -5,9 +5,11 @@ use cvx_math::pca::Pca;
 
 use crate::date::{self, Precision};
 use crate::labels::{Placer, text_width};
+use crate::means;
+use crate::paint::Paint;
 use crate::scale::{Frame, Scale};
-use crate::svg::{Px, Svg, polyline, put};
-use crate::{ALERT, INK, MAX_RINGS, Mark, SOFT_INK, axes, elapsed_share, most_severe, palette};
+use crate::svg::{Px, Svg, escape, polyline, put};
+use crate::{ALERT, INK, MAX_RINGS, Mark, SOFT_INK, axes, foremost};
 
 /// Most points drawn; of more, evenly spaced ones by number are.
 const MAX_POINTS: usize = 6000;
@@ -15,14 +17,14 @@ const MAX_POINTS: usize = 6000;
 const MAX_HINTS: usize = 1000;
 /// Most change points that get a label.
 const MAX_LABELS: usize = 8;
-/// Up to here the means between them are drawn; of more the arrows would hide the points.
-const MAX_ARROWS: usize = 24;
-/// Area, in square pixels, of black that the line may amount to.
+/// Area, in square pixels, of black that the line may amount to, and that its dashed parts may.
 const LINE_INK: f64 = 3200.0;
+const BOUNDARY_INK: f64 = 9600.0;
 const LABEL_SIZE: f64 = 11.5;
 
 pub(crate) struct Panel<'a> {
     times: &'a [i64],
+    paint: Paint<'a>,
     marks: &'a [Mark],
     ratios: [f64; 2],
     /// All points in the two components.
@@ -40,6 +42,7 @@ impl<'a> Panel<'a> {
     pub(crate) fn new(
         path: &Path<'a>,
         found: &Pca,
+        paint: Paint<'a>,
         marks: &'a [Mark],
         precision: Precision,
         frame: Frame,
@@ -49,9 +52,10 @@ impl<'a> Panel<'a> {
         let scale = Scale::fit(&points, frame);
         Panel {
             times: path.times,
+            paint,
             marks,
             ratios: [found.ratios[0], found.ratios[1]],
-            means: segment_means(path.times, &points, marks, &scale),
+            means: means::of_segments(&paint, &points, marks, &scale),
             scale,
             points,
             drawn,
@@ -64,7 +68,7 @@ impl<'a> Panel<'a> {
         axes::draw(svg, &self.scale, self.ratios, self.frame);
         self.line(svg);
         self.dots(svg);
-        self.means(svg);
+        means::draw(svg, &self.means, self.marks);
         self.rings(svg);
         self.ends(svg);
         self.labels(svg);
@@ -74,20 +78,33 @@ impl<'a> Panel<'a> {
         self.scale.place(self.points[i])
     }
 
-    /// The thin line through the points, the paler the more of it there is, so that it never hides them.
+    /// The thin line through the points, the paler the more of it there is, so that it never hides them; dashed
+    /// where the model changes.
     fn line(&self, svg: &mut Svg) {
-        let places: Vec<(f64, f64)> = self.drawn.iter().map(|&i| self.at(i)).collect();
-        let length: f64 = places
-            .windows(2)
-            .map(|w| (w[1].0 - w[0].0).hypot(w[1].1 - w[0].1))
-            .sum();
-        let width = if places.len() <= 30 { 1.2 } else { 0.8 };
-        let opacity = (LINE_INK / (length * width).max(1.0)).clamp(0.06, 0.6);
-        let d = polyline(places.into_iter());
+        let (mut within, mut across) = (Stroke::default(), Stroke::default());
+        for w in self.drawn.windows(2) {
+            let changes = self
+                .paint
+                .versions()
+                .is_some_and(|v| v.changes_within(w[0], w[1]));
+            let stroke = if changes { &mut across } else { &mut within };
+            stroke.join(self.at(w[0]), self.at(w[1]));
+        }
+        let width = if self.drawn.len() <= 30 { 1.2 } else { 0.8 };
+        let opacity = within.opacity(width, LINE_INK, 0.6);
         put!(
             svg,
-            r#"<path d="{d}" fill="none" stroke="{SOFT_INK}" stroke-width="{width}" stroke-opacity="{opacity:.2}" stroke-linejoin="round"/>"#
+            r#"<path d="{}" fill="none" stroke="{SOFT_INK}" stroke-width="{width}" stroke-opacity="{opacity:.2}" stroke-linejoin="round"/>"#,
+            within.path()
         );
+        if !across.runs.is_empty() {
+            let opacity = across.opacity(1.4, BOUNDARY_INK, 0.8);
+            put!(
+                svg,
+                r#"<path d="{}" fill="none" stroke="{INK}" stroke-width="1.4" stroke-opacity="{opacity:.2}" stroke-dasharray="5 4"/>"#,
+                across.path()
+            );
+        }
     }
 
     fn dots(&self, svg: &mut Svg) {
@@ -103,14 +120,17 @@ impl<'a> Panel<'a> {
         );
         for &i in &self.drawn {
             let (x, y) = self.at(i);
-            let colour = self.colour(self.times[i]);
+            let colour = self.paint.point(i);
             let circle = format!(
                 r#"<circle cx="{}" cy="{}" r="{radius}" fill="{colour}""#,
                 Px(x),
                 Px(y)
             );
             if self.drawn.len() <= MAX_HINTS {
-                let hint = date::format(self.times[i], self.precision);
+                let mut hint = date::format(self.times[i], self.precision);
+                if let Some(versions) = self.paint.versions() {
+                    hint += &format!(", {}", escape(&versions.name_at(i)));
+                }
                 put!(svg, "{circle}><title>{hint}</title></circle>");
             } else {
                 put!(svg, "{circle}/>");
@@ -119,30 +139,17 @@ impl<'a> Panel<'a> {
         put!(svg, "</g>");
     }
 
-    fn colour(&self, at: i64) -> String {
-        palette::time(elapsed_share(self.times, at))
-    }
-
-    /// The means of the segments between change points, joined by arrows.
-    fn means(&self, svg: &mut Svg) {
-        for pair in self.means.windows(2) {
-            arrow(svg, pair[0].0, pair[1].0);
-        }
-        for ((x, y), colour) in &self.means {
-            put!(
-                svg,
-                r#"<circle cx="{}" cy="{}" r="8" fill="{colour}" stroke="{INK}" stroke-width="1.8"/>"#,
-                Px(*x),
-                Px(*y)
-            );
-        }
-    }
-
+    /// The change points: a ring, dashed and grey where a retrain explains the change.
     fn rings(&self, svg: &mut Svg) {
         put!(svg, r#"<g fill="none" stroke="{ALERT}" stroke-width="2">"#);
-        for mark in most_severe(self.marks, MAX_RINGS) {
+        for mark in foremost(self.marks, MAX_RINGS).iter().rev() {
             let (x, y) = self.at(mark.index);
-            put!(svg, r#"<circle cx="{}" cy="{}" r="7.5"/>"#, Px(x), Px(y));
+            let look = if mark.artifact {
+                format!(r#" stroke="{}" stroke-dasharray="3.5 2.4""#, mark.colour())
+            } else {
+                String::new()
+            };
+            put!(svg, r#"<circle cx="{}" cy="{}" r="7.5"{look}/>"#, Px(x), Px(y));
         }
         put!(svg, "</g>");
     }
@@ -151,7 +158,7 @@ impl<'a> Panel<'a> {
         put!(svg, r#"<g stroke="{INK}" stroke-width="1.8">"#);
         let ends = [0, self.points.len() - 1];
         for i in if ends[0] == ends[1] { &ends[..1] } else { &ends[..] } {
-            let ((x, y), colour) = (self.at(*i), self.colour(self.times[*i]));
+            let ((x, y), colour) = (self.at(*i), self.paint.point(*i));
             let (left, top) = (Px(x - 5.0), Px(y - 5.0));
             put!(
                 svg,
@@ -171,7 +178,7 @@ impl<'a> Panel<'a> {
         })
     }
 
-    /// The texts, the most important first: the ends, then the change points by severity.
+    /// The texts, the most important first: the ends, then the foremost change points.
     fn labels(&self, svg: &mut Svg) {
         let last = self.points.len() - 1;
         let dated = |i: usize| date::format(self.times[i], self.precision);
@@ -183,13 +190,13 @@ impl<'a> Panel<'a> {
                 (last, format!("end {}", dated(last)), INK),
             ]
         };
-        for mark in most_severe(self.marks, MAX_LABELS) {
+        for mark in foremost(self.marks, MAX_LABELS) {
             let text = if mark.severity.is_finite() {
                 format!("{}, severity {:.2}", dated(mark.index), mark.severity)
             } else {
                 dated(mark.index)
             };
-            wanted.push((mark.index, text, ALERT));
+            wanted.push((mark.index, text, mark.colour()));
         }
         let dots: Vec<(f64, f64)> = self
             .drawn
@@ -240,66 +247,34 @@ impl<'a> Panel<'a> {
     }
 }
 
-/// The mean of each segment, where there are change points and not too many, coloured by its middle.
-fn segment_means(
-    times: &[i64],
-    points: &[(f64, f64)],
-    marks: &[Mark],
-    scale: &Scale,
-) -> Vec<((f64, f64), String)> {
-    if marks.is_empty() || marks.len() > MAX_ARROWS {
-        return Vec::new();
-    }
-    let bounds: Vec<usize> = std::iter::once(0)
-        .chain(marks.iter().map(|m| m.index))
-        .chain([points.len()])
-        .collect();
-    bounds
-        .windows(2)
-        .map(|w| {
-            let part = &points[w[0]..w[1]];
-            let count = part.len() as f64;
-            let sum = part.iter().fold((0.0, 0.0), |s, p| (s.0 + p.0, s.1 + p.1));
-            let middle = times[w[0]].midpoint(times[w[1] - 1]);
-            let colour = palette::time(elapsed_share(times, middle));
-            (scale.place((sum.0 / count, sum.1 / count)), colour)
-        })
-        .collect()
+/// Pieces of a line that look alike.
+#[derive(Default)]
+struct Stroke {
+    /// Points joined without a break.
+    runs: Vec<Vec<(f64, f64)>>,
+    length: f64,
 }
 
-/// An arrow between two discs.
-fn arrow(svg: &mut Svg, from: (f64, f64), to: (f64, f64)) {
-    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-    let length = dx.hypot(dy);
-    let (clear, head) = (11.0, 9.0);
-    if length < 2.0 * clear + head {
-        return;
+impl Stroke {
+    fn join(&mut self, from: (f64, f64), to: (f64, f64)) {
+        self.length += (to.0 - from.0).hypot(to.1 - from.1);
+        match self.runs.last_mut() {
+            Some(run) if run.last() == Some(&from) => run.push(to),
+            _ => self.runs.push(vec![from, to]),
+        }
     }
-    let (ux, uy) = (dx / length, dy / length);
-    let (start, tip) = (
-        (from.0 + ux * clear, from.1 + uy * clear),
-        (to.0 - ux * clear, to.1 - uy * clear),
-    );
-    let base = (tip.0 - ux * head, tip.1 - uy * head);
-    let shaft = format!("M{} {}L{} {}", Px(start.0), Px(start.1), Px(base.0), Px(base.1));
-    put!(
-        svg,
-        r#"<path d="{shaft}" stroke="white" stroke-width="5.5" fill="none" stroke-opacity="0.8"/>"#
-    );
-    put!(
-        svg,
-        r#"<path d="{shaft}" stroke="{INK}" stroke-width="2.4" fill="none"/>"#
-    );
-    put!(
-        svg,
-        r#"<path d="M{} {}L{} {}L{} {}z" fill="{INK}"/>"#,
-        Px(tip.0),
-        Px(tip.1),
-        Px(base.0 - uy * head * 0.5),
-        Px(base.1 + ux * head * 0.5),
-        Px(base.0 + uy * head * 0.5),
-        Px(base.1 - ux * head * 0.5)
-    );
+
+    /// What keeps the area of the whole stroke times its opacity at `ink`, within what can be seen.
+    fn opacity(&self, width: f64, ink: f64, most: f64) -> f64 {
+        (ink / (self.length * width).max(1.0)).clamp(0.06, most)
+    }
+
+    fn path(&self) -> String {
+        self.runs
+            .iter()
+            .map(|run| polyline(run.iter().copied()))
+            .collect()
+    }
 }
 
 /// Which of `n` points are drawn: all, or evenly spaced ones by number with the first and the last.
