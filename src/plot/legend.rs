@@ -17,6 +17,8 @@ const MAX_TWO_LINES: usize = 8;
 const GAP: f64 = 22.0;
 const INDENT: f64 = 16.0;
 const MARGIN: f64 = 6.0;
+/// From a symbol below the axis to its text.
+const ROW_INDENT: f64 = 10.0;
 
 /// Things that are explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +54,8 @@ impl Item {
         }
     }
 
-    /// The symbol around `x`, on the line of text at `y`, with its text to the right.
-    fn draw(self, svg: &mut Svg, x: f64, y: f64) {
+    /// The symbol around `x`, on the line of text at `y`, with its text `indent` to the right.
+    fn draw(self, svg: &mut Svg, (x, y): (f64, f64), indent: f64) {
         let (cx, cy) = (Px(x), Px(y - 4.0));
         match self {
             Item::Change => put!(
@@ -77,7 +79,7 @@ impl Item {
         put!(
             svg,
             r#"<text x="{}" y="{}">{}</text>"#,
-            Px(x + 10.0),
+            Px(x + indent),
             Px(y),
             self.text()
         );
@@ -95,8 +97,8 @@ pub(crate) fn row(svg: &mut Svg, marks: &[Mark], frame: Frame) {
     put!(svg, r#"<g font-size="{SIZE}" fill="{SOFT_INK}">"#);
     for (k, item) in items.iter().enumerate() {
         match item {
-            Item::Mean => item.draw(svg, frame.right - 16.0, top),
-            _ => item.draw(svg, frame.right - 180.0, top + 18.0 * k as f64),
+            Item::Mean => item.draw(svg, (frame.right - 16.0, top), ROW_INDENT),
+            _ => item.draw(svg, (frame.right - 180.0, top + 18.0 * k as f64), ROW_INDENT),
         }
     }
     put!(svg, "</g>");
@@ -125,26 +127,9 @@ pub(crate) fn versions(
     );
     y += 20.0;
     for it in present.iter().take(MAX_NAMES) {
-        let colour = palette::category(it.number.into());
-        put!(
-            svg,
-            r#"<circle cx="{}" cy="{}" r="4.6" fill="{colour}"/><text x="{}" y="{}" fill="{INK}">{}</text>"#,
-            Px(left),
-            Px(y - 4.0),
-            Px(text),
-            Px(y),
-            escape(&fit(&versions.name(it.number), SIZE, room))
-        );
-        for line in dates(it, times, precision, room, present.len()) {
-            y += 13.0;
-            put!(
-                svg,
-                r#"<text x="{}" y="{}" font-size="{DATE_SIZE}">{line}</text>"#,
-                Px(text),
-                Px(y)
-            );
-        }
-        y += 20.0;
+        let name = fit(&versions.name(it.number), SIZE, room);
+        let dates = dates(it, times, precision, room, present.len());
+        y = entry(svg, (left, y), palette::category(it.number.into()), &name, &dates);
     }
     if present.len() > MAX_NAMES {
         let more = present.len() - MAX_NAMES;
@@ -159,10 +144,32 @@ pub(crate) fn versions(
     y += 10.0;
     let boundary = (present.len() > 1).then_some(Item::Boundary);
     for item in boundary.into_iter().chain(items(marks)) {
-        item.draw(svg, left, y);
+        item.draw(svg, (left, y), INDENT);
         y += 18.0;
     }
     put!(svg, "</g>");
+}
+
+/// One version, its name on the line at `y`; the line of the next one.
+fn entry(svg: &mut Svg, (left, mut y): (f64, f64), colour: &str, name: &str, dates: &[String]) -> f64 {
+    let text = Px(left + INDENT);
+    put!(
+        svg,
+        r#"<circle cx="{}" cy="{}" r="4.6" fill="{colour}"/><text x="{text}" y="{}" fill="{INK}">{}</text>"#,
+        Px(left),
+        Px(y - 4.0),
+        Px(y),
+        escape(name)
+    );
+    for line in dates {
+        y += 13.0;
+        put!(
+            svg,
+            r#"<text x="{text}" y="{}" font-size="{DATE_SIZE}">{line}</text>"#,
+            Px(y)
+        );
+    }
+    y + 20.0
 }
 
 /// First and last date of a version on one line or two, as there is room; else none.

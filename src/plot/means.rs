@@ -39,7 +39,7 @@ pub(crate) fn of_segments(
         .collect()
 }
 
-/// Draws `means`, joined by arrows: paler and dashed over a change that a retrain explains.
+/// Draws `means`, joined by arrows: grey ones over a change that a retrain explains.
 pub(crate) fn draw(svg: &mut Svg, means: &[((f64, f64), String)], marks: &[Mark]) {
     for (pair, mark) in means.windows(2).zip(marks) {
         arrow(svg, pair[0].0, pair[1].0, mark.artifact);
@@ -69,18 +69,14 @@ fn arrow(svg: &mut Svg, from: (f64, f64), to: (f64, f64), artifact: bool) {
     );
     let base = (tip.0 - ux * head, tip.1 - uy * head);
     let shaft = format!("M{} {}L{} {}", Px(start.0), Px(start.1), Px(base.0), Px(base.1));
-    let (colour, dashes) = if artifact {
-        (SOFT_INK, r#" stroke-dasharray="6 4""#)
-    } else {
-        (INK, "")
-    };
+    let colour = if artifact { SOFT_INK } else { INK };
     put!(
         svg,
         r#"<path d="{shaft}" stroke="white" stroke-width="5.5" fill="none" stroke-opacity="0.8"/>"#
     );
     put!(
         svg,
-        r#"<path d="{shaft}" stroke="{colour}" stroke-width="2.4" fill="none"{dashes}/>"#
+        r#"<path d="{shaft}" stroke="{colour}" stroke-width="2.4" fill="none"/>"#
     );
     put!(
         svg,
