@@ -4,6 +4,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 
 SPACE=changelog-v1
+# The day on which gcc-10, the package with the strongest break, changed for good.
+RETRAIN=2020-05-15
 
 run() {
     psql --quiet --no-psqlrc --pset footer=off --pset linestyle=unicode --pset border=1 --set space="$SPACE" "$@" ||
@@ -51,4 +53,29 @@ picture=$BUILD/demo/$package.svg
 mkdir -p "$BUILD/demo"
 value "SELECT cvx.trajectory_svg(cvx.trajectory('$package', '$SPACE'), 'Debian changelog of $package')" >"$picture"
 say "A picture of it: $picture"
+
+printf '\n'
+say "The encoder is retrained on $RETRAIN"
+cat <<'TEXT'
+
+Vectors of two versions of a model cannot be compared. Let the old encoder be switched off on the day of the strongest
+break above, and the new one take over: every trajectory jumps, and a real change hides among the false ones.
+
+TEXT
+run --set package="$package" --set retrain="$RETRAIN" --file "$ROOT/demo/40_retrain.sql"
+cat <<'TEXT'
+How to read it:
+  unaligned              a break at the retrain in the trajectory as it is stored, old vectors and new
+  cvx says               real_change, or model_artifact: what is left of the jump is the error of the alignment
+  confidence             that this is right; 0.5 would mean that the data cannot tell
+  old encoder all along  whether the same releases, embedded by the old encoder only, break there: the truth
+  changes                the breaks that cvx calls real over the whole history, and those of the old encoder
+
+TEXT
+for kind in as-stored aligned; do
+    aligned=$([ "$kind" = aligned ] && echo true || echo false)
+    value "SELECT cvx.canonical_svg('$package', 'encoder', title => 'Debian changelog of $package through a retrain, $kind',
+           aligned => $aligned)" >"$BUILD/demo/$package-retrain-$kind.svg"
+done
+say "Pictures, coloured by model version: $BUILD/demo/$package-retrain-as-stored.svg and -aligned.svg"
 note "Open it in a browser. Another package: make demo PACKAGE=systemd. A server of your own to play with: make cluster"

@@ -72,6 +72,58 @@ pub enum Error {
         name: String,
     },
     EmbeddingRefused(cvx_sources::RejectReason),
+    UnknownModel {
+        model: String,
+    },
+    UnknownVersion {
+        model: String,
+        version: String,
+    },
+    /// The first version of a model is aligned to nothing.
+    NoPredecessor {
+        model: String,
+        version: String,
+    },
+    PredecessorCycle {
+        model: String,
+        version: String,
+    },
+    SpaceDropped {
+        model: String,
+        version: String,
+    },
+    NotAligned {
+        model: String,
+        version: String,
+        predecessor: String,
+        status: String,
+    },
+    /// Two versions, each with its dimensions.
+    DimensionsDiffer {
+        version: (String, usize),
+        predecessor: (String, usize),
+    },
+    TooManyToAlign {
+        dims: usize,
+    },
+    AlignmentImpossible {
+        model: String,
+        version: String,
+        problem: String,
+    },
+    NotRegistered {
+        space: String,
+    },
+    /// Two spaces, each with its model.
+    DifferentModels {
+        from: (String, String),
+        to: (String, String),
+    },
+    WrongDimensions {
+        found: usize,
+        expected: usize,
+        space: String,
+    },
     NotServerFileReader {
         path: String,
     },
@@ -226,6 +278,74 @@ impl Error {
             Error::EmbeddingRefused(reason) => {
                 text(reject_code(&reason), reason.to_string()).hint(reason.hint())
             }
+            Error::UnknownModel { model } => {
+                text(ERRCODE_UNDEFINED_OBJECT, format!("model {model:?} does not exist"))
+                    .hint("SELECT model, version FROM cvx.model_version lists them; cvx.create_model registers one.")
+            }
+            Error::UnknownVersion { model, version } => text(
+                ERRCODE_UNDEFINED_OBJECT,
+                format!("model {model:?} has no version {version:?}"),
+            )
+            .hint("SELECT model, version FROM cvx.model_version lists them; cvx.create_model registers one."),
+            Error::NoPredecessor { model, version } => text(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("version {version:?} is the first of model {model:?} and has no alignment"),
+            )
+            .hint("Its space is the canonical frame; later versions are aligned to it."),
+            Error::PredecessorCycle { model, version } => text(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("the predecessors of model {model:?} form a cycle through version {version:?}"),
+            )
+            .hint("Repair column predecessor of cvx.model_version: one version has none, all others lead back to it."),
+            Error::SpaceDropped { model, version } => text(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("the space of model {model:?}, version {version:?}, was dropped"),
+            )
+            .hint("Without its embeddings there is nothing to align with; an alignment computed before still holds."),
+            Error::NotAligned { model, version, predecessor, status } => text(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("version {version:?} of model {model:?} is not aligned to {predecessor:?}: {status}"),
+            )
+            .hint(format!(
+                "Embed some entities with both versions, then SELECT * FROM cvx.align({}, {}).",
+                literal(&model),
+                literal(&version)
+            )),
+            Error::DimensionsDiffer { version, predecessor } => text(
+                ERRCODE_INVALID_PARAMETER_VALUE,
+                format!(
+                    "method procrustes needs equal dimensions: version {:?} has {}, its predecessor {:?} has {}",
+                    version.0, version.1, predecessor.0, predecessor.1
+                ),
+            )
+            .hint("Use method 'affine', 'cca' or 'auto'."),
+            Error::TooManyToAlign { dims } => text(
+                ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("spaces of up to {} dimensions can be aligned, not {dims}", crate::align::fit::MAX_DIMS),
+            )
+            .hint("Shorten the vectors, for example with subvector(vec, 1, 1024)."),
+            Error::AlignmentImpossible { model, version, problem } => text(
+                ERRCODE_DATA_EXCEPTION,
+                format!("version {version:?} of model {model:?} cannot be aligned: {problem}"),
+            )
+            .hint("Embed more, and different, inputs with both versions."),
+            Error::NotRegistered { space } => text(
+                ERRCODE_UNDEFINED_OBJECT,
+                format!("space {space:?} belongs to no model"),
+            )
+            .hint("Register it with cvx.create_model(model, version, space, predecessor)."),
+            Error::DifferentModels { from, to } => text(
+                ERRCODE_INVALID_PARAMETER_VALUE,
+                format!(
+                    "space {:?} is of model {:?}, space {:?} of model {:?}",
+                    from.0, from.1, to.0, to.1
+                ),
+            )
+            .hint("Projection leads along the versions of one model."),
+            Error::WrongDimensions { found, expected, space } => text(
+                ERRCODE_DATA_EXCEPTION,
+                format!("vector has {found} dimensions, space {space:?} has {expected}"),
+            ),
             Error::NotServerFileReader { path } => text(
                 ERRCODE_INSUFFICIENT_PRIVILEGE,
                 format!("permission denied to read the server's file {path:?}"),
@@ -246,6 +366,11 @@ impl Error {
             }
         }
     }
+}
+
+/// A string as SQL has it.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// As PostgreSQL writes them.
@@ -280,6 +405,11 @@ fn reject_code(reason: &cvx_sources::RejectReason) -> PgSqlErrorCode {
 }
 
 impl Error {
+    /// Says the same as a warning.
+    pub fn warn(self) {
+        ErrorReport::from(self).report(PgLogLevel::WARNING);
+    }
+
     /// Raises the error where no Result can carry it.
     pub fn raise(self) -> ! {
         ErrorReport::from(self).report(PgLogLevel::ERROR);

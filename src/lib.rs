@@ -2,9 +2,11 @@
 
 use pgrx::prelude::*;
 
+mod align;
 mod catalog;
 mod error;
 mod functions;
+mod guc;
 mod ingest;
 mod types;
 
@@ -38,14 +40,34 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/install/60_space.sql", name = "space", requires = ["plot"]);
 extension_sql_file!(
+    "../sql/install/62_model.sql",
+    name = "model",
+    requires = ["space"]
+);
+extension_sql_file!(
     "../sql/install/65_provenance.sql",
     name = "provenance",
-    requires = ["space"]
+    requires = ["model"]
+);
+extension_sql_file!(
+    "../sql/install/66_align.sql",
+    name = "align",
+    requires = ["provenance"]
+);
+extension_sql_file!(
+    "../sql/install/67_canonical.sql",
+    name = "canonical",
+    requires = ["align"]
+);
+extension_sql_file!(
+    "../sql/install/68_space_report.sql",
+    name = "space_report",
+    requires = ["canonical"]
 );
 extension_sql_file!(
     "../sql/install/70_ingest.sql",
     name = "ingest",
-    requires = ["provenance"]
+    requires = ["space_report"]
 );
 extension_sql_file!(
     "../sql/install/80_restore.sql",
@@ -62,4 +84,5 @@ extension_sql_file!(
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     error::init();
+    guc::init();
 }

@@ -113,7 +113,8 @@ BEGIN
         'CREATE TABLE cvx_space.%I (
              LIKE cvx.embedding INCLUDING DEFAULTS INCLUDING COMMENTS,
              PRIMARY KEY (space_id, entity_id, ts),
-             CONSTRAINT valid_embedding CHECK (cvx._check_embedding(%s, entity_id, ts, vec))
+             CONSTRAINT valid_embedding CHECK (cvx._check_embedding(%s, entity_id, ts, vec)),
+             CONSTRAINT registered_model CHECK (cvx._check_model(space_id, model_version, model_hash))
          ) %s',
         create_space.name, create_space.dims, in_line);
     EXECUTE format('ALTER TABLE cvx_space.%I ALTER COLUMN space_id SET DEFAULT %s', create_space.name, new_id);
@@ -145,6 +146,7 @@ AS $$
 DECLARE
     old_id int := cvx.space_id(drop_space.name);
     has_rows bool;
+    registered cvx.model_version;
 BEGIN
     IF old_id IS NULL THEN
         RAISE EXCEPTION USING
@@ -159,6 +161,15 @@ BEGIN
             ERRCODE = 'dependent_objects_still_exist',
             MESSAGE = format('space %s still has embeddings', to_json(drop_space.name)),
             HINT = 'cvx.drop_space(name, cascade => true) drops them with it.';
+    END IF;
+    SELECT * INTO registered FROM cvx.model_version v WHERE v.space_id = old_id;
+    IF FOUND AND drop_space.cascade IS NOT TRUE THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'dependent_objects_still_exist',
+            MESSAGE = format('space %s is that of model %s, version %s', to_json(drop_space.name),
+                to_json(registered.model), to_json(registered.version)),
+            HINT = 'cvx.drop_space(name, cascade => true) drops it and keeps the version''s alignment, through which '
+                'other versions are projected; cvx.drop_model(model, version) forgets the version.';
     END IF;
     EXECUTE format('DROP TABLE cvx_space.%I %s', drop_space.name,
         CASE WHEN drop_space.cascade THEN 'CASCADE' ELSE 'RESTRICT' END);

@@ -7,6 +7,10 @@ REVOKE ALL ON FUNCTION
     cvx.create_space(text, int, text),
     cvx.drop_space(text, bool),
     cvx.create_index(text, text),
+    cvx.create_model(text, text, text, text, text, bool),
+    cvx.drop_model(text, text),
+    cvx.align(text, text, text, int),
+    cvx._align(text, text, text, int),
     cvx.ingest_parquet(text, text, text, text, text, text, text, text, text, text, text[], text, int, text)
 FROM PUBLIC;
 
@@ -20,10 +24,10 @@ BEGIN
             ERRCODE = 'undefined_object',
             MESSAGE = format('role %s does not exist', grant_read.role);
     END IF;
-    EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.sync_run TO %s', grant_read.role);
+    EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.model_version, cvx.alignment, cvx.sync_run TO %s', grant_read.role);
 END
 $$;
-COMMENT ON FUNCTION cvx.grant_read(regrole) IS 'lets a role read spaces, embeddings and runs';
+COMMENT ON FUNCTION cvx.grant_read(regrole) IS 'lets a role read spaces, embeddings, models and runs';
 
 CREATE FUNCTION cvx.grant_write(role regrole) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -57,11 +61,17 @@ AS $$
 BEGIN
     PERFORM cvx.grant_write(grant_admin.role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION
-        cvx.create_space(text, int, text), cvx.drop_space(text, bool), cvx.create_index(text, text) TO %s',
-        grant_admin.role);
+        cvx.create_space(text, int, text), cvx.drop_space(text, bool), cvx.create_index(text, text),
+        cvx.create_model(text, text, text, text, text, bool), cvx.drop_model(text, text),
+        cvx.align(text, text, text, int), cvx._align(text, text, text, int) TO %s', grant_admin.role);
+    EXECUTE format('GRANT INSERT, UPDATE, DELETE ON cvx.model_version, cvx.alignment TO %s', grant_admin.role);
+    -- To lock the row of a space while a model is registered for it.
+    EXECUTE format('GRANT UPDATE (description) ON cvx.space TO %s', grant_admin.role);
+    EXECUTE format('GRANT USAGE ON SEQUENCE cvx.alignment_revision_seq TO %s', grant_admin.role);
+    EXECUTE format('GRANT SET ON PARAMETER cvx.model_mismatch TO %s', grant_admin.role);
 END
 $$;
 COMMENT ON FUNCTION cvx.grant_admin(regrole) IS
-    'cvx.grant_write, and lets a role make, drop and index spaces';
+    'cvx.grant_write, and lets a role make, drop and index spaces, register and align models, and set cvx.model_mismatch';
 
 REVOKE ALL ON FUNCTION cvx.grant_read(regrole), cvx.grant_write(regrole), cvx.grant_admin(regrole) FROM PUBLIC;

@@ -5,16 +5,31 @@ use pgrx::prelude::*;
 use pgrx::{FromDatum, IntoDatum};
 
 use super::{Statements, internal, prepared};
+use crate::types::trajectory::Trajectory;
+use crate::types::vector::VectorResult;
 use crate::types::{TimestampTz, sql_name, sql_result};
 
 thread_local! {
     /// A statement a space: with the space's id a constant, planning prunes to its one partition, and no other is
     /// locked.
     static TRAJECTORY_OF: Statements<i32> = Statements::default();
+    static PROVENANCE_OF: Statements<i32> = Statements::default();
+    static SAME_INPUT: Statements<(i32, i32)> = Statements::default();
 }
 
 /// A datum handed on as it is, in memory of the caller of SPI.
 pub struct TrajectoryDatum(pg_sys::Datum);
+
+impl TrajectoryDatum {
+    /// To be read here.
+    pub fn open(self) -> Trajectory {
+        // SAFETY: a trajectory's datum that this value owns, in memory that lives as long as the call.
+        match unsafe { Trajectory::from_polymorphic_datum(self.0, false, pg_sys::InvalidOid) } {
+            Some(trajectory) => trajectory,
+            None => unreachable!("the datum is not NULL"),
+        }
+    }
+}
 
 impl FromDatum for TrajectoryDatum {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
@@ -42,6 +57,11 @@ impl IntoDatum for TrajectoryDatum {
 sql_name!(TrajectoryDatum, "trajectory");
 sql_result!(TrajectoryDatum);
 
+fn time(ts: TimestampTz) -> pgrx::datum::DatumWithOid<'static> {
+    // SAFETY: a timestamptz is passed by value as these 8 bytes.
+    unsafe { pgrx::datum::DatumWithOid::new(ts, pg_sys::TIMESTAMPTZOID) }
+}
+
 /// The trajectory of an entity between two times, both included; None when it has no points there.
 pub fn trajectory(
     space_id: i32,
@@ -49,8 +69,6 @@ pub fn trajectory(
     from_ts: TimestampTz,
     to_ts: TimestampTz,
 ) -> Result<Option<TrajectoryDatum>, ErrorReport> {
-    // SAFETY: a timestamptz is passed by value as these 8 bytes.
-    let time = |ts: i64| unsafe { pgrx::datum::DatumWithOid::new(ts, pg_sys::TIMESTAMPTZOID) };
     let found = Spi::connect(|client| {
         let statement = prepared(&TRAJECTORY_OF, space_id, || {
             let query = format!(
@@ -68,6 +86,83 @@ pub fn trajectory(
             .get_one::<TrajectoryDatum>()
     });
     found.map_err(internal)
+}
+
+/// The points of an entity in a space, within a closed range, whose input the entity has in another space too: their
+/// times, and the vector of that input there (the earliest of several).
+pub fn same_input(
+    space_id: i32,
+    other_space_id: i32,
+    entity_id: &str,
+    (from_ts, to_ts): (TimestampTz, TimestampTz),
+) -> Result<Vec<(TimestampTz, VectorResult)>, ErrorReport> {
+    Spi::connect(|client| {
+        let statement = prepared(&SAME_INPUT, (space_id, other_space_id), || {
+            let query = format!(
+                "SELECT p.n_ts, (
+                     SELECT e.vec FROM cvx.embedding e
+                     WHERE e.space_id OPERATOR(pg_catalog.=) {other_space_id}
+                       AND e.entity_id OPERATOR(pg_catalog.=) $1 AND e.ts OPERATOR(pg_catalog.=) p.o_ts)
+                 FROM (
+                     SELECT n.ts AS n_ts, pg_catalog.min(o.ts) AS o_ts
+                     FROM cvx.embedding n
+                     JOIN cvx.embedding o ON o.input_hash OPERATOR(pg_catalog.=) n.input_hash
+                     WHERE n.space_id OPERATOR(pg_catalog.=) {space_id} AND n.entity_id OPERATOR(pg_catalog.=) $1
+                       AND n.ts OPERATOR(pg_catalog.>=) $2 AND n.ts OPERATOR(pg_catalog.<=) $3
+                       AND o.space_id OPERATOR(pg_catalog.=) {other_space_id}
+                       AND o.entity_id OPERATOR(pg_catalog.=) $1
+                     GROUP BY n.ts) p"
+            );
+            let types = [pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID].map(PgOid::from);
+            Ok(client.prepare(query.as_str(), &types)?.keep())
+        })?;
+        let arguments = [entity_id.into(), time(from_ts), time(to_ts)];
+        let rows = client.select(&*statement, None, &arguments)?;
+        rows.filter_map(|row| {
+            let pair = (row.get::<TimestampWithTimeZone>(1), row.get::<VectorResult>(2));
+            match pair {
+                (Ok(Some(ts)), Ok(Some(vec))) => Some(Ok((TimestampTz::from(ts), vec))),
+                (Err(error), _) | (_, Err(error)) => Some(Err(error)),
+                _ => None,
+            }
+        })
+        .collect::<Result<Vec<_>, pgrx::spi::Error>>()
+    })
+    .map_err(internal)
+}
+
+/// What is known of how one embedding was made.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    pub source: Option<String>,
+    pub model_version: Option<String>,
+    pub pipeline_hash: Option<String>,
+}
+
+/// The provenance of one row; empty when it is not there.
+pub fn provenance(space_id: i32, entity_id: &str, ts: TimestampTz) -> Result<Provenance, ErrorReport> {
+    Spi::connect(|client| {
+        let statement = prepared(&PROVENANCE_OF, space_id, || {
+            let query = format!(
+                "SELECT e.source, e.model_version, e.pipeline_hash FROM cvx.embedding e
+                 WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
+                   AND e.ts OPERATOR(pg_catalog.=) $2"
+            );
+            let types = [pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID].map(PgOid::from);
+            Ok(client.prepare(query.as_str(), &types)?.keep())
+        })?;
+        let rows = client.select(&*statement, Some(1), &[entity_id.into(), time(ts)])?;
+        if rows.is_empty() {
+            return Ok(Provenance::default());
+        }
+        let (source, model_version, pipeline_hash) = rows.first().get_three()?;
+        Ok(Provenance {
+            source,
+            model_version,
+            pipeline_hash,
+        })
+    })
+    .map_err(internal)
 }
 
 /// Which of the records have their key in the table already, and when that row was produced: (index, produced_at).

@@ -2,10 +2,15 @@
 //!
 //! Every name and operator is qualified: what these statements mean does not depend on search_path.
 
+pub mod alignment;
 pub mod dead_letter;
 pub mod embedding;
+pub mod model;
+pub mod pairs;
 pub mod run;
+pub mod sample;
 pub mod space;
+pub mod statement;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -59,7 +59,7 @@ pub(super) fn detect(path: cvx_math::Path<'_>, options: &Options) -> Result<Vec<
     Ok(changepoints::changepoints(path, options, &mut interrupt)?.change_points)
 }
 
-fn options(
+pub(super) fn options(
     method: &str,
     cost: &str,
     penalty: Option<f64>,

@@ -1,5 +1,7 @@
 //! Loading files of the server. DDL: sql/install/70_ingest.sql.
 
+use std::sync::Arc;
+
 use cvx_sources::parquet::Config;
 use cvx_sources::time::EpochUnit;
 use pgrx::JsonB;
@@ -8,7 +10,7 @@ use pgrx::prelude::*;
 
 use crate::catalog::space::Space;
 use crate::error::Error;
-use crate::ingest::parquet;
+use crate::ingest::{guard, parquet};
 
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments, reason = "the arguments of the SQL function")]
@@ -88,6 +90,7 @@ fn ingest_parquet(
         attrs_columns: attrs_columns.unwrap_or_default(),
         batch_size,
         timestamp_unit: timestamp_unit.transpose()?,
+        registered: guard::refusing(space.space_id)?.map(Arc::new),
         ..Config::new(
             &path,
             space.dims,

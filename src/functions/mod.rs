@@ -1,9 +1,13 @@
 //! `#[pg_extern]` wrappers, a file a topic: unpack, one call, pack. Their DDL stands in sql/install.
 
+mod align;
 mod calculus;
+mod canonical;
 mod changepoints;
 mod embedding;
 mod ingest;
+mod model;
 mod plot;
+mod space_report;
 mod stats;
 mod trajectory;

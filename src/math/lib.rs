@@ -4,6 +4,7 @@
 //! values are `f32` as stored; every sum over them is carried in `f64`.
 
 pub mod align;
+pub mod anchors;
 pub mod boundary;
 pub mod calculus;
 pub mod changepoints;

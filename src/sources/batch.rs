@@ -1,7 +1,8 @@
 //! A batch: the unit that travels from a connector to the writer.
 
-use crate::{Payload, Record, Reject, RejectReason, TextColumn, validate};
+use crate::{Payload, Record, Registered, Reject, RejectReason, TextColumn, validate};
 use std::mem;
+use std::sync::Arc;
 
 /// Rows that passed validation, column by column and without an allocation a row, and rows that did not.
 ///
@@ -10,6 +11,7 @@ use std::mem;
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     dims: usize,
+    registered: Option<Arc<Registered>>,
     entity_ids: TextColumn,
     ts: Vec<i64>,
     values: Vec<f32>,
@@ -21,20 +23,27 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch for a space of `dims` dimensions, with room for `rows`.
-    pub fn new(dims: usize, rows: usize) -> Self {
+    /// An empty batch for a space of `dims` dimensions, with room for `rows`. With a `registered` model, records
+    /// that name another are refused.
+    pub fn new(dims: usize, rows: usize, registered: Option<&Arc<Registered>>) -> Self {
         Self {
             dims,
+            registered: registered.cloned(),
             ts: Vec::with_capacity(rows),
             values: Vec::with_capacity(rows.saturating_mul(dims)),
             ..Self::default()
         }
     }
 
-    /// Takes the record, or keeps it among the rejects when [`validate`] refuses it. `position` says where
-    /// the record stands in its source and is called for a reject only. Returns whether the record was taken.
+    /// Takes the record, or keeps it among the rejects when [`validate`] or the space's registered model refuses
+    /// it. `position` says where the record stands in its source and is called for a reject only. Returns whether
+    /// the record was taken.
     pub fn push(&mut self, record: &Record<'_>, position: impl FnOnce() -> String) -> bool {
-        match validate(record, self.dims) {
+        let checked = validate(record, self.dims).and_then(|()| match &self.registered {
+            Some(registered) => registered.check(record),
+            None => Ok(()),
+        });
+        match checked {
             Ok(()) => self.push_valid(record),
             Err(reason) => {
                 self.reject(position(), reason, Payload::of(record));
@@ -151,7 +160,7 @@ mod tests {
 
     #[test]
     fn optional_columns_line_up_with_rows() {
-        let mut batch = Batch::new(2, 4);
+        let mut batch = Batch::new(2, 4, None);
         let plain = Record {
             entity_id: "a",
             ts: 1,

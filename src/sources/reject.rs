@@ -21,21 +21,56 @@ pub struct Reject {
 pub enum RejectReason {
     NullEntityId,
     EmptyEntityId,
-    EntityIdTooLong { bytes: usize },
-    NulCharacter { field: &'static str },
-    InvalidUtf8 { field: &'static str, at: usize },
-    TextTooLong { field: &'static str, bytes: usize },
+    EntityIdTooLong {
+        bytes: usize,
+    },
+    NulCharacter {
+        field: &'static str,
+    },
+    InvalidUtf8 {
+        field: &'static str,
+        at: usize,
+    },
+    TextTooLong {
+        field: &'static str,
+        bytes: usize,
+    },
     NullTimestamp,
-    BadTimestamp { field: &'static str, error: TimeError },
+    BadTimestamp {
+        field: &'static str,
+        error: TimeError,
+    },
     NullVector,
-    NullElement { index: usize },
-    NotANumber { index: usize },
-    InfiniteElement { index: usize, value: f64 },
-    ElementOverflow { index: usize, value: f64 },
-    WrongDimension { found: usize, expected: usize },
-    TooManyDimensions { found: usize },
+    NullElement {
+        index: usize,
+    },
+    NotANumber {
+        index: usize,
+    },
+    InfiniteElement {
+        index: usize,
+        value: f64,
+    },
+    ElementOverflow {
+        index: usize,
+        value: f64,
+    },
+    WrongDimension {
+        found: usize,
+        expected: usize,
+    },
+    TooManyDimensions {
+        found: usize,
+    },
     ZeroVector,
-    InvalidAttrs { error: String },
+    ModelMismatch {
+        field: &'static str,
+        named: String,
+        registered: String,
+    },
+    InvalidAttrs {
+        error: String,
+    },
 }
 
 impl RejectReason {
@@ -69,6 +104,7 @@ impl RejectReason {
             Self::WrongDimension { .. } => "wrong_dimension",
             Self::TooManyDimensions { .. } => "too_many_dimensions",
             Self::ZeroVector => "zero_vector",
+            Self::ModelMismatch { .. } => "model_mismatch",
             Self::InvalidAttrs { .. } => "invalid_attrs",
         }
     }
@@ -103,6 +139,10 @@ impl RejectReason {
             }
             Self::TooManyDimensions { .. } => "pgvector holds at most 16000 dimensions.",
             Self::ZeroVector => "A zero vector has no direction; it often stands for a failed embedding.",
+            Self::ModelMismatch { .. } => {
+                "Vectors of two models cannot be compared: write them to a space of their own, registered with \
+                 cvx.create_model; or SET cvx.model_mismatch = 'warning' if only the name differs."
+            }
             Self::InvalidAttrs { .. } => "attrs must be JSON that jsonb can hold.",
         }
     }
@@ -150,6 +190,16 @@ impl fmt::Display for RejectReason {
                 write!(f, "vector has {found} dimensions, more than {MAX_DIMS}")
             }
             Self::ZeroVector => f.write_str("vector is all zero"),
+            Self::ModelMismatch {
+                field,
+                named,
+                registered,
+            } => {
+                write!(
+                    f,
+                    "{field} is {named:?}, the space is registered for {registered:?}"
+                )
+            }
             Self::InvalidAttrs { error } => write!(f, "attrs: {error}"),
         }
     }

@@ -63,6 +63,14 @@ impl VectorResult {
         VectorResult(values.to_vec())
     }
 
+    pub fn from_vec(values: Vec<f32>) -> Self {
+        VectorResult(values)
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        &self.0
+    }
+
     /// Narrows to float4; a value that does not fit is an error that names it.
     pub fn from_f64(function: &'static str, values: &[f64]) -> Result<Self, Error> {
         let narrow = |(element, &value): (usize, &f64)| {
@@ -106,6 +114,20 @@ impl IntoDatum for VectorResult {
     /// pgvector's type has no fixed OID, and nothing here needs it: the DDL declares the results.
     fn type_oid() -> pg_sys::Oid {
         pg_sys::InvalidOid
+    }
+
+    /// Statements that read one declare it.
+    fn is_compatible_with(_: pg_sys::Oid) -> bool {
+        true
+    }
+}
+
+/// What SPI brings: a copy, since the row goes away.
+impl FromDatum for VectorResult {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, oid: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: the caller vouches for the datum.
+        let vector = unsafe { Vector::from_polymorphic_datum(datum, is_null, oid) };
+        vector.map(|it| VectorResult::new(it.as_slice()))
     }
 }
 

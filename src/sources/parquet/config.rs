@@ -1,9 +1,10 @@
 //! What to read, and how.
 
 use super::Error;
-use crate::MAX_DIMS;
 use crate::time::EpochUnit;
+use crate::{MAX_DIMS, Registered};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Rows a batch when the caller does not say.
 pub const DEFAULT_BATCH_SIZE: usize = 1000;
@@ -19,6 +20,8 @@ pub struct Config {
     pub path: PathBuf,
     /// Dimensions of the space: rows with another length are rejected.
     pub dims: usize,
+    /// The model of the space: rows that name another are rejected. None takes them all.
+    pub registered: Option<Arc<Registered>>,
     pub entity_id_column: String,
     pub timestamp_column: String,
     pub vector_column: String,
@@ -50,6 +53,7 @@ impl Config {
         Self {
             path: path.into(),
             dims,
+            registered: None,
             entity_id_column: entity_id.into(),
             timestamp_column: timestamp.into(),
             vector_column: vector.into(),

@@ -120,7 +120,8 @@ impl ParquetConnector {
                 path: self.config.path.clone(),
             });
         }
-        let mut batch = Batch::new(self.config.dims, self.config.rows_per_batch());
+        let config = &self.config;
+        let mut batch = Batch::new(config.dims, config.rows_per_batch(), config.registered.as_ref());
         let result = self.fill(&mut batch);
         self.spent = result.is_err();
         result?;

@@ -1,0 +1,243 @@
+//! The points of an entity over all versions of a model, in the space of the first.
+
+use cvx_math::{Path, kernels};
+use pgrx::pg_sys::panic::ErrorReport;
+
+use super::cache::along;
+use super::chain::Chain;
+use super::errors::Expected;
+use crate::catalog::embedding;
+use crate::error::Error;
+use crate::types::TimestampTz;
+use crate::types::trajectory::Trajectory;
+
+/// Points in time order. Where several versions have a time, the point of the version nearest to the first stands.
+pub struct Canonical {
+    pub chain: Chain,
+    pub dims: usize,
+    pub times: Vec<TimestampTz>,
+    /// The version of each point, as a place in the chain.
+    pub version: Vec<usize>,
+    /// `n × dims`, in the canonical frame.
+    pub values: Vec<f32>,
+    /// The trajectory of each version that has one, as stored.
+    stored: Vec<Option<Trajectory>>,
+    /// Where each point stands in its version's trajectory.
+    row: Vec<usize>,
+}
+
+/// One version's points among the others.
+struct Part {
+    version: usize,
+    /// Places in the canonical order.
+    places: Vec<usize>,
+}
+
+impl Canonical {
+    pub fn gather(
+        model: &str,
+        entity_id: &str,
+        from_ts: Option<TimestampTz>,
+        to_ts: Option<TimestampTz>,
+    ) -> Result<Canonical, ErrorReport> {
+        let chain = Chain::of_model(model)?;
+        let range = (
+            from_ts.unwrap_or(TimestampTz::MIN),
+            to_ts.unwrap_or(TimestampTz::MAX),
+        );
+        let mut stored = Vec::with_capacity(chain.versions.len());
+        let mut found: Vec<(TimestampTz, usize, usize, usize)> = Vec::new();
+        for (version, it) in chain.versions.iter().enumerate() {
+            let trajectory = match it.space_id {
+                None => None,
+                Some(space_id) => embedding::trajectory(space_id, entity_id, range.0, range.1)?,
+            };
+            let trajectory = trajectory.map(|it| it.open());
+            if let Some(trajectory) = &trajectory {
+                let depth = chain.depth(version)?;
+                let times = trajectory.path().times.iter().enumerate();
+                found.extend(times.map(|(row, &ts)| (ts, depth, version, row)));
+            }
+            stored.push(trajectory);
+        }
+        found.sort_unstable();
+        found.dedup_by_key(|it| it.0);
+        let mut canonical = Canonical {
+            dims: chain.versions[0].dims,
+            chain,
+            times: found.iter().map(|it| it.0).collect(),
+            version: found.iter().map(|it| it.2).collect(),
+            row: found.iter().map(|it| it.3).collect(),
+            values: Vec::new(),
+            stored,
+        };
+        canonical.project()?;
+        Ok(canonical)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    pub fn path(&self) -> Path<'_> {
+        Path::new(&self.times, &self.values, self.dims)
+    }
+
+    /// The vector of a point as it is stored.
+    pub fn original(&self, place: usize) -> &[f32] {
+        match &self.stored[self.version[place]] {
+            Some(trajectory) => trajectory.path().point(self.row[place]),
+            None => &[],
+        }
+    }
+
+    /// All points as they are stored, each in the space of its version; an error where their dimensions differ.
+    pub fn as_stored(&self) -> Result<Vec<f32>, Error> {
+        let mut values = Vec::with_capacity(self.values.len());
+        for place in 0..self.times.len() {
+            let original = self.original(place);
+            if original.len() != self.dims {
+                return Err(Error::MixedDimensions {
+                    expected: self.dims,
+                    found: original.len(),
+                    ts: self.times[place],
+                });
+            }
+            values.extend_from_slice(original);
+        }
+        Ok(values)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+        (0..self.chain.versions.len()).filter_map(|version| {
+            let of_version = |place: &usize| self.version[*place] == version;
+            let places: Vec<usize> = (0..self.version.len()).filter(of_version).collect();
+            (!places.is_empty()).then_some(Part { version, places })
+        })
+    }
+
+    /// One product a version: its points gathered, mapped, and put in their places.
+    fn project(&mut self) -> Result<(), ErrorReport> {
+        let mut values = zeros(self.times.len() * self.dims)?;
+        let (mut rows, mut mapped) = (Vec::new(), Vec::new());
+        for part in self.parts() {
+            pgrx::check_for_interrupts!();
+            let path = self.chain.path(part.version, 0)?;
+            let from_dims = self.chain.versions[part.version].dims;
+            let map = along(&self.chain, &path, from_dims)?;
+            if map.from_dims != from_dims || map.to_dims != self.dims {
+                return Err(Error::Corrupt {
+                    kind: "alignment",
+                    problem: format!("a map of {} to {} dimensions", map.from_dims, map.to_dims),
+                }
+                .into());
+            }
+            if path.is_empty() {
+                for &place in &part.places {
+                    values[place * self.dims..][..self.dims].copy_from_slice(self.original(place));
+                }
+                continue;
+            }
+            rows.clear();
+            for &place in &part.places {
+                rows.extend_from_slice(self.original(place));
+            }
+            mapped.clear();
+            mapped.resize(part.places.len() * self.dims, 0.0);
+            map.apply_rows(&rows, &mut mapped);
+            check_finite(&mapped)?;
+            for (&place, row) in part.places.iter().zip(mapped.chunks_exact(self.dims)) {
+                values[place * self.dims..][..self.dims].copy_from_slice(row);
+            }
+        }
+        self.values = values;
+        Ok(())
+    }
+
+    /// How far projection moved a point: the distance of the stored vector and the projected one; None where their
+    /// dimensions differ.
+    pub fn residual(&self, place: usize) -> Option<f64> {
+        let (original, projected) = (self.original(place), self.path().point(place));
+        (original.len() == projected.len()).then(|| kernels::distance(original, projected))
+    }
+
+    /// How far off each projection is expected to be: the distance to the pair in the predecessor's space where the
+    /// same input is there, else the held-out residuals of the nearest pairs; 0 in the canonical frame.
+    pub fn errors(&self, entity_id: &str) -> Result<Vec<Option<f64>>, ErrorReport> {
+        let mut errors = vec![Some(0.0); self.times.len()];
+        for part in self.parts() {
+            let Some(before) = self.chain.predecessor(part.version) else {
+                continue;
+            };
+            let expected = Expected::of(&self.chain, part.version)?;
+            let mut rows = Vec::with_capacity(part.places.len() * self.dims);
+            for &place in &part.places {
+                rows.extend_from_slice(self.path().point(place));
+            }
+            for (&place, error) in part.places.iter().zip(expected.at(&rows, self.dims)) {
+                errors[place] = error;
+            }
+            let beyond = expected.beyond_predecessor(&rows, self.dims);
+            for (index, distance) in self.measured(&part, before, entity_id)? {
+                errors[part.places[index]] = beyond[index].map(|rest| distance.hypot(rest));
+            }
+        }
+        Ok(errors)
+    }
+
+    /// The distance between points of a version and their pairs in the predecessor's space, in the canonical frame.
+    fn measured(
+        &self,
+        part: &Part,
+        before: usize,
+        entity_id: &str,
+    ) -> Result<Vec<(usize, f64)>, ErrorReport> {
+        let versions = &self.chain.versions;
+        let (Some(space), Some(before_space)) = (versions[part.version].space_id, versions[before].space_id)
+        else {
+            return Ok(Vec::new());
+        };
+        let (first, last) = (part.places[0], part.places[part.places.len() - 1]);
+        let range = (self.times[first], self.times[last]);
+        let pairs = embedding::same_input(space, before_space, entity_id, range)?;
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let map = along(&self.chain, &self.chain.path(before, 0)?, versions[before].dims)?;
+        let mut projected = vec![0.0; self.dims];
+        let mut measured = Vec::with_capacity(pairs.len());
+        for (ts, vec) in &pairs {
+            let Ok(index) = part.places.binary_search_by_key(ts, |&place| self.times[place]) else {
+                continue;
+            };
+            if vec.as_slice().len() == map.from_dims {
+                map.apply(vec.as_slice(), &mut projected);
+                let own = self.path().point(part.places[index]);
+                measured.push((index, kernels::distance(own, &projected)));
+            }
+        }
+        Ok(measured)
+    }
+}
+
+fn zeros(count: usize) -> Result<Vec<f32>, Error> {
+    let mut values = Vec::new();
+    if values.try_reserve_exact(count).is_err() {
+        return Err(Error::OutOfMemory { bytes: 4 * count });
+    }
+    values.resize(count, 0.0);
+    Ok(values)
+}
+
+/// A projection may leave the range of float4.
+pub fn check_finite(values: &[f32]) -> Result<(), Error> {
+    if kernels::all_finite(values) {
+        return Ok(());
+    }
+    let element = values.iter().position(|x| !x.is_finite()).unwrap_or_default();
+    Err(Error::Overflow {
+        function: "project",
+        element: element + 1,
+        value: f64::from(values[element]),
+    })
+}

@@ -1,0 +1,91 @@
+//! The identity guard: one model a space.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use cvx_sources::{Record, Registered};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::catalog::{model, statement::Moment};
+use crate::error::Error;
+use crate::guc::{self, ModelMismatch};
+
+#[derive(Default)]
+struct Known {
+    at: Option<Moment>,
+    of_space: HashMap<i32, Option<Registered>>,
+    warned: bool,
+}
+
+thread_local! {
+    /// What the current statement has looked up: a COPY asks once.
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
+
+/// Checks what a row says of its model, as `cvx.model_mismatch` has it.
+pub fn check(
+    space_id: i32,
+    model_version: Option<&str>,
+    model_hash: Option<&str>,
+) -> Result<(), ErrorReport> {
+    let mode = guc::model_mismatch();
+    if (model_version.is_none() && model_hash.is_none()) || mode == ModelMismatch::Ignore || was_accepted() {
+        return Ok(());
+    }
+    let record = Record {
+        model_version,
+        model_hash,
+        ..Record::default()
+    };
+    let now = Moment::now();
+    let known = KNOWN.with_borrow_mut(|known| {
+        if known.at != Some(now) {
+            *known = Known {
+                at: Some(now),
+                ..Known::default()
+            };
+        }
+        known
+            .of_space
+            .get(&space_id)
+            .map(|it| it.as_ref().map_or(Ok(()), |it| it.check(&record)))
+    });
+    let checked = match known {
+        Some(checked) => checked,
+        None => {
+            let registered = model::registered(space_id)?;
+            let checked = registered.as_ref().map_or(Ok(()), |it| it.check(&record));
+            KNOWN.with_borrow_mut(|known| known.of_space.insert(space_id, registered));
+            checked
+        }
+    };
+    match checked {
+        Ok(()) => Ok(()),
+        Err(reason) if mode == ModelMismatch::Error => Err(Error::EmbeddingRefused(reason).into()),
+        Err(reason) => {
+            if !KNOWN.with_borrow_mut(|known| std::mem::replace(&mut known.warned, true)) {
+                Error::EmbeddingRefused(reason).warn();
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The model for which a space refuses all others; None when it takes them.
+pub fn refusing(space_id: i32) -> Result<Option<Registered>, ErrorReport> {
+    match guc::model_mismatch() {
+        ModelMismatch::Error => model::registered(space_id),
+        ModelMismatch::Warning | ModelMismatch::Ignore => Ok(None),
+    }
+}
+
+/// Whether rows come as they were accepted once: from a dump (pg_dump's scripts switch off the check of function
+/// bodies, and nothing else has a reason to) or from the server that this one replicates.
+fn was_accepted() -> bool {
+    // SAFETY: both are plain variables of the backend, read on its main thread.
+    unsafe {
+        !pg_sys::check_function_bodies
+            || pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
+    }
+}
