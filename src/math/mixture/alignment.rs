@@ -1,7 +1,6 @@
 //! How far the covariances of two groups of rows point the same way.
 
 use crate::gram::Dense;
-use std::collections::HashMap;
 
 /// Fewer effective dimensions (`tr(S)^2 / tr(S^2)`) than this are a curve or a sheet, whose pieces may point
 /// anywhere within one space.
@@ -34,8 +33,8 @@ struct Moments {
 ///
 /// The traces are estimated without bias from inner products: `tr(A^2)` after Himeno and Yamada (2014,
 /// *Journal of Multivariate Analysis* 130), across the groups as in Li and Chen (2012, *Annals of Statistics* 40).
-/// The standard error is the jackknife's to first order over blocks (entities where given, else rows), with the
-/// variance under rotations added to it: in few dimensions unrelated bases tell nothing.
+/// The standard error is the jackknife's to first order, over rows or over blocks (entities, where given) if that is
+/// larger, with the variance under rotations added to it: in few dimensions unrelated bases tell nothing.
 ///
 /// `gram` holds inner products, `first` and `second` the rows of each group, `dims` the dimensions in
 /// which rows differ, `block` the entity of each row. `None` when a group has fewer than 4 rows, fewer than 5
@@ -157,7 +156,8 @@ fn means(gram: &Dense, with: &[usize], of: &[usize]) -> Vec<f64> {
         .collect()
 }
 
-/// Sum over blocks of the squared sum of their rows' influences.
+/// Sum of the squared influences; where rows come in blocks, the sum over these of their squared sums if it is
+/// larger. It is not where a side is of one block or two, whose influences cancel around the side's own mean.
 fn summed_squares(
     first: &[usize],
     of_first: &[f64],
@@ -166,24 +166,18 @@ fn summed_squares(
     block: Option<&[u32]>,
 ) -> f64 {
     let all = || {
-        first
-            .iter()
-            .zip(of_first)
-            .chain(second.iter().zip(of_second))
-            .map(|(&i, &v)| (i, v))
+        let pairs = first.iter().zip(of_first).chain(second.iter().zip(of_second));
+        pairs.map(|(&i, &v)| (i, v))
     };
+    let by_row = all().map(|(_, v)| v * v).sum();
     let Some(block) = block else {
-        return all().map(|(_, v)| v * v).sum();
+        return by_row;
     };
-    // Kept in the order of the rows: the order of a hash map would change the last digits from run to run.
-    let mut slot: HashMap<u32, usize> = HashMap::new();
-    let mut sums: Vec<f64> = Vec::new();
-    for (i, v) in all() {
-        let at = *slot.entry(block[i]).or_insert(sums.len());
-        if at == sums.len() {
-            sums.push(0.0);
-        }
-        sums[at] += v;
-    }
-    sums.iter().map(|s| s * s).sum()
+    let mut of_block: Vec<(u32, f64)> = all().map(|(i, v)| (block[i], v)).collect();
+    of_block.sort_by_key(|&(b, _)| b);
+    let by_block: f64 = of_block
+        .chunk_by(|a, b| a.0 == b.0)
+        .map(|rows| rows.iter().map(|&(_, v)| v).sum::<f64>().powi(2))
+        .sum();
+    by_block.max(by_row)
 }

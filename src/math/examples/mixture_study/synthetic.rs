@@ -110,7 +110,15 @@ pub fn laws() -> Vec<Law> {
         kind,
         groups,
     };
-    vec![
+    let mut near_isotropic = Vec::new();
+    for dims in [32, 64, 128, 384] {
+        for count in [300, 1000, 2000, 5000] {
+            for power in [0.0, 0.02, 0.05, 0.1, 0.15] {
+                near_isotropic.push(law(dims, count, Kind::Falling(power), 1));
+            }
+        }
+    }
+    let mut laws = vec![
         law(384, 1000, Kind::Spaces(1.0), 2),
         law(384, 1000, Kind::Spaces(0.0), 2),
         law(384, 1000, Kind::Spaces(1.0), 3),
@@ -150,7 +158,9 @@ pub fn laws() -> Vec<Law> {
         law(384, 1000, Kind::Curve, 1),
         law(384, 1000, Kind::Norms, 2),
         law(384, 1000, Kind::Heavy, 2),
-    ]
+    ];
+    laws.append(&mut near_isotropic);
+    laws
 }
 
 impl Law {
