@@ -53,7 +53,7 @@ SELECT format('  INSERT of a minilm-v2 vector into encoder-1:  ERROR:  %s', mess
 CREATE TABLE demo_retrain AS
 WITH judged AS (
     SELECT o.package,
-           cvx.trajectory(o.package, 'encoder-1') || cvx.trajectory(o.package, 'encoder-2') AS stitched,
+           cvx.trajectory(o.package, 'encoder-1') OPERATOR(cvx.||) cvx.trajectory(o.package, 'encoder-2') AS stitched,
            cvx.trajectory(o.package, 'changelog-v1') AS never_retrained,
            (SELECT min(e.ts) FROM cvx.embedding e
             WHERE e.space_id = cvx.space_id('encoder-2') AND e.entity_id = o.package) AS boundary

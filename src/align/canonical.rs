@@ -1,5 +1,7 @@
 //! The points of an entity over all versions of a model, in the space of the first.
 
+use std::borrow::Cow;
+
 use cvx_math::{Path, kernels};
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -119,7 +121,7 @@ impl Canonical {
     /// One product a version: its points gathered, mapped, and put in their places.
     fn project(&mut self) -> Result<(), ErrorReport> {
         let mut values = zeros(self.times.len() * self.dims)?;
-        let (mut rows, mut mapped) = (Vec::new(), Vec::new());
+        let mut mapped = Vec::new();
         for part in self.parts() {
             pgrx::check_for_interrupts!();
             let path = self.chain.path(part.version, 0)?;
@@ -138,13 +140,16 @@ impl Canonical {
                 }
                 continue;
             }
-            rows.clear();
-            for &place in &part.places {
-                rows.extend_from_slice(self.original(place));
-            }
+            let first = self.original(part.places[0]);
+            let rows = match &self.stored[part.version] {
+                // All of a version's points, in its order: read where they are.
+                Some(stored) if stored.path().len() == part.places.len() => Cow::Borrowed(stored.path().values),
+                _ => gathered(&part.places, first.len(), |place| self.original(place)),
+            };
             mapped.clear();
             mapped.resize(part.places.len() * self.dims, 0.0);
             map.apply_rows(&rows, &mut mapped);
+            drop(rows);
             check_finite(&mapped)?;
             for (&place, row) in part.places.iter().zip(mapped.chunks_exact(self.dims)) {
                 values[place * self.dims..][..self.dims].copy_from_slice(row);
@@ -170,16 +175,15 @@ impl Canonical {
                 continue;
             };
             let expected = Expected::of(&self.chain, part.version)?;
-            let mut rows = Vec::with_capacity(part.places.len() * self.dims);
-            for &place in &part.places {
-                rows.extend_from_slice(self.path().point(place));
+            let path = self.path();
+            let rows = together(&part.places, self.dims, |place| path.point(place), &self.values);
+            let squares = expected.squares(&rows, self.dims);
+            for (&place, square) in part.places.iter().zip(&squares) {
+                errors[place] = square.map(|(first, others)| (first + others).sqrt());
             }
-            for (&place, error) in part.places.iter().zip(expected.at(&rows, self.dims)) {
-                errors[place] = error;
-            }
-            let beyond = expected.beyond_predecessor(&rows, self.dims);
             for (index, distance) in self.measured(&part, before, entity_id)? {
-                errors[part.places[index]] = beyond[index].map(|rest| distance.hypot(rest));
+                let others = squares[index].map(|(_, others)| others);
+                errors[part.places[index]] = others.map(|it| (distance * distance + it).sqrt());
             }
         }
         Ok(errors)
@@ -218,6 +222,28 @@ impl Canonical {
         }
         Ok(measured)
     }
+}
+
+/// The rows of these places one after another: where they stand if they do so there, else copied.
+fn together<'a>(
+    places: &[usize],
+    dims: usize,
+    row: impl Fn(usize) -> &'a [f32],
+    all: &'a [f32],
+) -> Cow<'a, [f32]> {
+    let (first, last) = (places[0], places[places.len() - 1]);
+    if last - first + 1 == places.len() {
+        return Cow::Borrowed(&all[first * dims..(last + 1) * dims]);
+    }
+    gathered(places, dims, row)
+}
+
+fn gathered<'a>(places: &[usize], dims: usize, row: impl Fn(usize) -> &'a [f32]) -> Cow<'a, [f32]> {
+    let mut rows = Vec::with_capacity(places.len() * dims);
+    for &place in places {
+        rows.extend_from_slice(row(place));
+    }
+    Cow::Owned(rows)
 }
 
 fn zeros(count: usize) -> Result<Vec<f32>, Error> {

@@ -23,30 +23,21 @@ impl Expected {
         Ok(Expected(placed.collect::<Result<Vec<_>, ErrorReport>>()?))
     }
 
-    /// The expected distance between each projected point and where it belongs, the errors of the alignments along
-    /// the way taken as independent; None where nothing was held out.
-    pub fn at(&self, rows: &[f32], dims: usize) -> Vec<Option<f64>> {
-        self.of_steps(rows, dims, 0)
-    }
-
-    /// The same without the first alignment: of a point whose pair in the predecessor's space is known.
-    pub fn beyond_predecessor(&self, rows: &[f32], dims: usize) -> Vec<Option<f64>> {
-        self.of_steps(rows, dims, 1)
-    }
-
-    fn of_steps(&self, rows: &[f32], dims: usize, skip: usize) -> Vec<Option<f64>> {
-        let mut squares = vec![Some(0.0f64); rows.len() / dims.max(1)];
-        for step in self.0.iter().skip(skip) {
-            match step.expected(rows) {
-                None => squares.fill(None),
-                Some(errors) => {
-                    for (square, error) in squares.iter_mut().zip(errors) {
-                        *square = square.map(|it| it + error * error);
-                    }
-                }
+    /// Of each point (rows of `dims` numbers) the expected errors of the alignments along the way, as squares: of the
+    /// first, and of the others together. None where nothing was held out.
+    pub fn squares(&self, rows: &[f32], dims: usize) -> Vec<Option<(f64, f64)>> {
+        let mut squares = vec![Some((0.0, 0.0)); rows.len() / dims.max(1)];
+        for (step, anchors) in self.0.iter().enumerate() {
+            let Some(errors) = anchors.expected(rows) else {
+                squares.fill(None);
+                break;
+            };
+            for (square, error) in squares.iter_mut().flatten().zip(errors) {
+                let part = if step == 0 { &mut square.0 } else { &mut square.1 };
+                *part += error * error;
             }
         }
-        squares.into_iter().map(|it| it.map(f64::sqrt)).collect()
+        squares
     }
 }
 

@@ -15,7 +15,7 @@ use crate::guc;
 /// A decomposition takes time cubic in the dimensions, a minute at this many, and cannot be cancelled.
 pub const MAX_DIMS: usize = 4096;
 /// Held-out points that are kept to say how good the map is near them.
-const ANCHORS: usize = 256;
+const ANCHORS: usize = 128;
 
 /// Which map to fit.
 pub fn choice(method: &str) -> Result<Choice, Error> {

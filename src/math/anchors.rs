@@ -95,24 +95,31 @@ impl Nearest {
         }
         let mut expected = Vec::with_capacity(rows.len() / dims);
         let mut scores = vec![0.0f32; BLOCK * count];
-        let mut order: Vec<usize> = Vec::with_capacity(count);
         for block in rows.chunks(BLOCK * dims) {
             let scores = &mut scores[..block.len() / dims * count];
             self.scores.apply_rows(block, scores);
             for row in scores.chunks_exact(count) {
-                let take = NEIGHBOURS.min(count);
-                order.clear();
-                order.extend(0..count);
-                let best = |a: &usize, b: &usize| row[*b].total_cmp(&row[*a]).then(a.cmp(b));
-                if take < count {
-                    order.select_nth_unstable_by(take - 1, best);
-                }
-                let sum: f64 = order[..take].iter().map(|&i| f64::from(self.errors[i])).sum();
-                expected.push(sum / take as f64);
+                let nearest = largest(row);
+                let sum: f64 = nearest.iter().map(|&i| f64::from(self.errors[i])).sum();
+                expected.push(sum / nearest.len() as f64);
             }
         }
         Some(expected)
     }
+}
+
+/// The places of the 8 largest scores (of fewer, all); of equal ones the first.
+fn largest(scores: &[f32]) -> Vec<usize> {
+    let mut kept = Vec::with_capacity(NEIGHBOURS + 1);
+    for (i, &score) in scores.iter().enumerate() {
+        if kept.len() == NEIGHBOURS && score <= scores[kept[NEIGHBOURS - 1]] {
+            continue;
+        }
+        let place = kept.partition_point(|&k: &usize| scores[k] >= score);
+        kept.insert(place, i);
+        kept.truncate(NEIGHBOURS);
+    }
+    kept
 }
 
 #[cfg(test)]
