@@ -181,3 +181,26 @@ fn summed_squares(
         .sum();
     by_block.max(by_row)
 }
+
+/// The number that a standard normal variable exceeds with probability `tail` (Wichura 1988, algorithm AS 241,
+/// seven digits).
+pub(super) fn upper_quantile(tail: f64) -> f64 {
+    let centred = 0.5 - tail;
+    if centred.abs() <= 0.425 {
+        let r = 0.180_625 - centred * centred;
+        let above = ((59.109_374_720 * r + 159.291_132_02) * r + 50.434_271_938) * r + 3.387_132_717_9;
+        let below = ((67.187_563_600 * r + 78.757_757_664) * r + 17.895_169_469) * r + 1.0;
+        return centred * above / below;
+    }
+    let r = (-tail.min(1.0 - tail).ln()).sqrt();
+    let size = if r <= 5.0 {
+        let r = r - 1.6;
+        let above = ((0.170_238_210_3 * r + 1.306_728_481_6) * r + 2.756_815_390_0) * r + 1.423_437_277_7;
+        above / ((0.120_211_326_70 * r + 0.737_001_642_50) * r + 1.0)
+    } else {
+        let r = r - 5.0;
+        let above = ((0.017_337_203_997 * r + 0.428_682_943_37) * r + 3.081_226_386_0) * r + 6.657_905_115_0;
+        above / ((0.012_258_202_635 * r + 0.241_978_942_25) * r + 1.0)
+    };
+    size.copysign(centred)
+}

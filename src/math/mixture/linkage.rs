@@ -62,26 +62,16 @@ impl Similarity {
     fn tree(&self, interrupt: &mut dyn FnMut()) -> Vec<Node> {
         let n = self.len;
         let mut near = self.values.clone();
-        let mut nodes: Vec<Node> = (0..n)
-            .map(|i| Node {
-                children: None,
-                size: 1,
-                within: 0.0,
-                total: self.row(i).iter().map(|&s| f64::from(s)).sum(),
-            })
-            .collect();
+        let mut nodes = self.leaves(interrupt);
         let mut active: Vec<usize> = (0..n).collect();
         let mut node_of: Vec<usize> = (0..n).collect();
         let mut chain: Vec<usize> = Vec::new();
         while active.len() > 1 {
             interrupt();
-            let top = match chain.last() {
-                Some(&top) => top,
-                None => {
-                    chain.push(active[0]);
-                    active[0]
-                }
-            };
+            if chain.is_empty() {
+                chain.push(active[0]);
+            }
+            let top = chain[chain.len() - 1];
             let before = chain.len().checked_sub(2).map(|k| chain[k]);
             let next = nearest(&near[top * n..(top + 1) * n], &active, top, before);
             if Some(next) != before {
@@ -96,10 +86,7 @@ impl Similarity {
                 node_of[gone],
                 f64::from(near[keep * n + gone]),
             );
-            let (by_keep, by_gone) = (
-                nodes[node_of[keep]].size as f32 / merged.size as f32,
-                nodes[node_of[gone]].size as f32 / merged.size as f32,
-            );
+            let [by_keep, by_gone] = [keep, gone].map(|i| nodes[node_of[i]].size as f32 / merged.size as f32);
             active.retain(|&i| i != gone);
             for &i in &active {
                 let average = by_keep * near[keep * n + i] + by_gone * near[gone * n + i];
@@ -110,6 +97,21 @@ impl Similarity {
             nodes.push(merged);
         }
         nodes
+    }
+
+    fn leaves(&self, interrupt: &mut dyn FnMut()) -> Vec<Node> {
+        let leaf = |i: usize| {
+            if i.is_multiple_of(256) {
+                interrupt();
+            }
+            Node {
+                children: None,
+                size: 1,
+                within: 0.0,
+                total: self.row(i).iter().map(|&s| f64::from(s)).sum(),
+            }
+        };
+        (0..self.len).map(leaf).collect()
     }
 
     /// Moves each row to the side that it is more like, relative to how alike the rows of that side are, until

@@ -6,6 +6,7 @@
 
 mod alignment;
 mod dating;
+mod judge;
 mod linkage;
 mod structure;
 

@@ -1,10 +1,11 @@
 //! The rows looked at: their inner products, the best way to part them, and where other rows belong.
 
 use super::Sample;
-use super::alignment::alignment;
-use super::linkage::{Similarity, more_like_second};
+use super::alignment::{alignment, upper_quantile};
+use super::judge::Judge;
+use super::linkage::Similarity;
 use crate::gram::{Dense, Gram, Kernel};
-use crate::{Error, Path, kernels};
+use crate::{Error, Path};
 
 /// Splits that are judged.
 const SPLITS: usize = 3;
@@ -19,8 +20,6 @@ const ALIGNED: f64 = 0.1;
 const COPIES: f64 = 0.999;
 /// Squared distance of a unit vector to the mean below which it has no direction from there but rounding.
 const ROUNDING: f64 = 1e-12;
-/// Rows of each side to which a row outside of the sample is compared.
-const REFERENCES: usize = 128;
 
 /// Some rows of a sample, scaled to unit length, each that is a near copy of an earlier one left out.
 pub(super) struct Structure {
@@ -63,7 +62,10 @@ impl Structure {
             .map_err(|_| Error::OutOfMemory {
                 bytes: chosen.len() * dims * size_of::<f32>(),
             })?;
-        for &i in &chosen {
+        for (k, &i) in chosen.iter().enumerate() {
+            if k % 256 == 0 {
+                interrupt();
+            }
             values.extend_from_slice(row(sample, i));
         }
         let times: Vec<i64> = (0..chosen.len() as i64).collect();
@@ -149,7 +151,11 @@ impl Structure {
         if self.chosen.len() == usable.len() {
             return;
         }
-        let judge = Judge::new(self, sample, split, interrupt);
+        let all: Vec<usize> = (0..self.len()).collect();
+        let likeness = similarity(&self.gram, &all, interrupt)
+            .affinities(&split.side, interrupt)
+            .1;
+        let judge = Judge::new(sample, &self.kept, &split.side, likeness);
         for (k, &i) in usable.iter().enumerate() {
             if self.chosen.binary_search(&i).is_err() {
                 second[i] = judge.second(row(sample, i));
@@ -161,78 +167,7 @@ impl Structure {
     }
 }
 
-/// Tells to which side of a split a row belongs that was not looked at.
-struct Judge<'a> {
-    /// Mean of the unit rows, and its squared length.
-    mean: Vec<f32>,
-    square: f64,
-    /// Rows of each side, with one over their length, their inner product with the mean, and one over their
-    /// distance to it.
-    references: [Vec<(&'a [f32], f64, f64, f64)>; 2],
-    likeness: [f64; 2],
-}
-
-impl<'a> Judge<'a> {
-    fn new(structure: &Structure, sample: &Sample<'a>, split: &Split, interrupt: &mut dyn FnMut()) -> Self {
-        let mut mean = vec![0.0f64; sample.dims];
-        for &i in &structure.kept {
-            let x = row(sample, i);
-            let scale = 1.0 / (kernels::norm(x) * structure.len() as f64);
-            mean.iter_mut()
-                .zip(x)
-                .for_each(|(m, &v)| *m += scale * f64::from(v));
-        }
-        let mean: Vec<f32> = mean.iter().map(|&m| m as f32).collect();
-        let square = kernels::dot(&mean, &mean);
-        let references = [false, true].map(|which| {
-            let own: Vec<usize> = (0..structure.len()).filter(|&k| split.side[k] == which).collect();
-            let few = own.len().min(REFERENCES);
-            (0..few)
-                .map(|k| row(sample, structure.kept[own[k * own.len() / few]]))
-                .map(|x| {
-                    let (scale, along, apart) = around(x, &mean, square);
-                    (x, scale, along, apart)
-                })
-                .collect()
-        });
-        let all: Vec<usize> = (0..structure.len()).collect();
-        let likeness = similarity(&structure.gram, &all, interrupt)
-            .affinities(&split.side, interrupt)
-            .1;
-        Judge {
-            mean,
-            square,
-            references,
-            likeness,
-        }
-    }
-
-    fn second(&self, x: &[f32]) -> bool {
-        let (scale, along, apart) = around(x, &self.mean, self.square);
-        let affinity = self.references.each_ref().map(|references| {
-            let sum: f64 = references
-                .iter()
-                .map(|(other, other_scale, other_along, other_apart)| {
-                    let product = kernels::dot(x, other) * scale * other_scale;
-                    let cosine = (product - along - other_along + self.square) * apart * other_apart;
-                    cosine.max(0.0).powi(2)
-                })
-                .sum();
-            sum / references.len().max(1) as f64
-        });
-        more_like_second(affinity, self.likeness)
-    }
-}
-
-/// One over the length of a row; of the row at unit length the inner product with the mean, and one over its
-/// distance to it.
-fn around(x: &[f32], mean: &[f32], square: f64) -> (f64, f64, f64) {
-    let scale = 1.0 / kernels::norm(x);
-    let along = kernels::dot(x, mean) * scale;
-    (scale, along, inverse_root(1.0 - 2.0 * along + square))
-}
-
-fn inverse_root(square: f64) -> f64 {
+pub(super) fn inverse_root(square: f64) -> f64 {
     if square > ROUNDING {
         1.0 / square.sqrt()
     } else {
@@ -240,7 +175,7 @@ fn inverse_root(square: f64) -> f64 {
     }
 }
 
-fn row<'a>(sample: &Sample<'a>, i: usize) -> &'a [f32] {
+pub(super) fn row<'a>(sample: &Sample<'a>, i: usize) -> &'a [f32] {
     &sample.rows[i * sample.dims..(i + 1) * sample.dims]
 }
 
@@ -260,11 +195,15 @@ fn varying(sample: &Sample, kept: &[usize]) -> usize {
 }
 
 /// Of each row, its mean inner product with all, less half the mean of these: `g_ij - c_i - c_j` is centred.
-fn centring(gram: &Dense, rows: &[usize]) -> Vec<f64> {
+fn centring(gram: &Dense, rows: &[usize], interrupt: &mut dyn FnMut()) -> Vec<f64> {
     let count = rows.len() as f64;
     let mut mean: Vec<f64> = rows
         .iter()
-        .map(|&i| {
+        .enumerate()
+        .map(|(x, &i)| {
+            if x % 256 == 0 {
+                interrupt();
+            }
             let row = gram.row(i);
             rows.iter().map(|&j| row[j]).sum::<f64>() / count
         })
@@ -285,7 +224,7 @@ fn inverse_distances(gram: &Dense, rows: &[usize], centring: &[f64]) -> Vec<f64>
 /// similarity that two groups have around it.
 fn similarity(gram: &Dense, rows: &[usize], interrupt: &mut dyn FnMut()) -> Similarity {
     let n = rows.len();
-    let centre = centring(gram, rows);
+    let centre = centring(gram, rows, interrupt);
     let inverse = inverse_distances(gram, rows, &centre);
     let mut values = vec![0.0f32; n * n];
     for (x, &i) in rows.iter().enumerate() {
@@ -305,7 +244,7 @@ fn similarity(gram: &Dense, rows: &[usize], interrupt: &mut dyn FnMut()) -> Simi
 /// The rows that are no near copy of an earlier one, and for each row which of those stands for it.
 fn without_copies(gram: &Dense, interrupt: &mut dyn FnMut()) -> (Vec<usize>, Vec<usize>) {
     let all: Vec<usize> = (0..gram.order()).collect();
-    let centre = centring(gram, &all);
+    let centre = centring(gram, &all, interrupt);
     let inverse = inverse_distances(gram, &all, &centre);
     let (mut kept, mut stands): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
     for &i in &all {
@@ -331,27 +270,4 @@ fn part(gram: &Dense, rows: &[usize]) -> Dense {
         .flat_map(|&i| rows.iter().map(move |&j| gram.row(i)[j]))
         .collect();
     Dense::from_values(rows.len(), values)
-}
-
-/// The number that a standard normal variable exceeds with probability `tail` (Wichura 1988, algorithm AS 241,
-/// seven digits).
-fn upper_quantile(tail: f64) -> f64 {
-    let centred = 0.5 - tail;
-    if centred.abs() <= 0.425 {
-        let r = 0.180_625 - centred * centred;
-        let above = ((59.109_374_720 * r + 159.291_132_02) * r + 50.434_271_938) * r + 3.387_132_717_9;
-        let below = ((67.187_563_600 * r + 78.757_757_664) * r + 17.895_169_469) * r + 1.0;
-        return centred * above / below;
-    }
-    let r = (-tail.min(1.0 - tail).ln()).sqrt();
-    let size = if r <= 5.0 {
-        let r = r - 1.6;
-        let above = ((0.170_238_210_3 * r + 1.306_728_481_6) * r + 2.756_815_390_0) * r + 1.423_437_277_7;
-        above / ((0.120_211_326_70 * r + 0.737_001_642_50) * r + 1.0)
-    } else {
-        let r = r - 5.0;
-        let above = ((0.017_337_203_997 * r + 0.428_682_943_37) * r + 3.081_226_386_0) * r + 6.657_905_115_0;
-        above / ((0.012_258_202_635 * r + 0.241_978_942_25) * r + 1.0)
-    };
-    size.copysign(centred)
 }

@@ -17,7 +17,7 @@ use std::time::Instant;
 use synthetic::Source;
 
 const ALPHA: f64 = 0.05;
-const SHARES: [f64; 5] = [0.1, 0.2, 0.3, 0.4, 0.5];
+const SHARES: [f64; 6] = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5];
 
 pub struct Table {
     dims: usize,
