@@ -32,6 +32,10 @@ pub struct ErrorModel {
     entities: f64,
     /// Residuals seen.
     pairs: f64,
+    /// Part of a difference between entities that the projection keeps: regression of projected on true.
+    shift_kept: f64,
+    /// Variance of projected over that of true vectors within entities.
+    noise_kept: f64,
 }
 
 impl ErrorModel {
@@ -45,6 +49,8 @@ impl ErrorModel {
         within_square: 0.0,
         entities: f64::INFINITY,
         pairs: f64::INFINITY,
+        shift_kept: 1.0,
+        noise_kept: 1.0,
     };
 
     /// An error of unknown size: no change can be told from it.
@@ -62,11 +68,33 @@ impl ErrorModel {
     /// within entities, `tr B` as the mean of `|mean_i|^2 - tr W / n_i` (Searle, Casella, McCulloch 1992, chapter 3).
     /// With one entity, or one pair for each, the two parts cannot be told apart: all of the error counts
     /// as `B`, which is the larger. `None` without residuals, or when the lengths do not match.
+    ///
+    /// Nothing is learnt of how far the map shrinks differences: they count as kept. [`ErrorModel::of_pairs`] knows.
     pub fn of(residuals: &[f32], entity: &[u32], dims: usize) -> Option<ErrorModel> {
+        Self::estimate(residuals, None, entity, dims)
+    }
+
+    /// The same from the residuals and the true vectors, `n * dims` numbers each.
+    ///
+    /// Least-squares maps shrink what they cannot explain, changes of an entity as well as its noise. How much
+    /// comes from the covariance of residuals and true vectors between and within entities. With it the noise of
+    /// projected points and their jumps are compared in the measure of the canonical version.
+    pub fn of_pairs(residuals: &[f32], truth: &[f32], entity: &[u32], dims: usize) -> Option<ErrorModel> {
+        if truth.len() != residuals.len() {
+            return None;
+        }
+        Self::estimate(residuals, Some(truth), entity, dims)
+    }
+
+    fn estimate(residuals: &[f32], truth: Option<&[f32]>, entity: &[u32], dims: usize) -> Option<ErrorModel> {
         if dims == 0 || entity.is_empty() || Some(residuals.len()) != entity.len().checked_mul(dims) {
             return None;
         }
-        let groups = groups(residuals, entity, dims);
+        let members = members(entity);
+        let groups = groups(residuals, &members, dims);
+        let kept = truth
+            .and_then(|truth| Kept::of(residuals, truth, &members, dims))
+            .unwrap_or(Kept::ALL);
         let (pairs, entities) = (entity.len() as f64, groups.len() as f64);
         let total: f64 = groups.iter().map(|g| g.squares).sum();
         let inside: f64 = groups
@@ -105,6 +133,8 @@ impl ErrorModel {
             within_square,
             entities,
             pairs,
+            shift_kept: kept.shift,
+            noise_kept: kept.noise,
         })
     }
 
@@ -123,6 +153,8 @@ impl ErrorModel {
             within_square: both(self.within_square, other.within_square),
             entities: self.entities.min(other.entities),
             pairs: self.pairs.min(other.pairs),
+            shift_kept: self.shift_kept * other.shift_kept,
+            noise_kept: self.noise_kept * other.noise_kept,
         }
     }
 
@@ -156,6 +188,8 @@ impl ErrorModel {
             self.within_square,
             self.entities,
             self.pairs,
+            self.shift_kept,
+            self.noise_kept,
         ]
     }
 
@@ -170,6 +204,8 @@ impl ErrorModel {
             within_square,
             entities,
             pairs,
+            shift_kept,
+            noise_kept,
         ] = values
         else {
             return None;
@@ -182,7 +218,13 @@ impl ErrorModel {
             within,
             within_square,
         ];
-        let valid = between >= 0.0 && sizes.into_iter().all(size) && entities >= 0.0 && pairs >= entities;
+        let share = |v: f64| v.is_finite() && v > 0.0;
+        let valid = between >= 0.0
+            && sizes.into_iter().all(size)
+            && entities >= 0.0
+            && pairs >= entities
+            && share(shift_kept)
+            && share(noise_kept);
         valid.then_some(ErrorModel {
             between,
             between_spread,
@@ -192,6 +234,8 @@ impl ErrorModel {
             within_square,
             entities,
             pairs,
+            shift_kept,
+            noise_kept,
         })
     }
 
@@ -211,6 +255,14 @@ impl ErrorModel {
 
     pub(super) fn within(&self) -> f64 {
         self.within
+    }
+
+    pub(super) fn shift_kept(&self) -> f64 {
+        self.shift_kept
+    }
+
+    pub(super) fn noise_kept(&self) -> f64 {
+        self.noise_kept
     }
 
     pub(super) fn between_square(&self) -> f64 {
@@ -234,19 +286,31 @@ struct Group {
     sample: Option<(Vec<f64>, Option<Vec<f64>>)>,
 }
 
-fn groups(residuals: &[f32], entity: &[u32], dims: usize) -> Vec<Group> {
+/// The rows of each entity.
+fn members(entity: &[u32]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..entity.len()).collect();
     order.sort_by_key(|&i| entity[i]);
-    let members: Vec<&[usize]> = order.chunk_by(|&i, &j| entity[i] == entity[j]).collect();
+    let same = order.chunk_by(|&i, &j| entity[i] == entity[j]);
+    same.map(<[usize]>::to_vec).collect()
+}
+
+/// The mean of some rows.
+fn mean_of(rows: &[f32], members: &[usize], dims: usize) -> Vec<f64> {
+    let mut mean = vec![0.0; dims];
+    for &i in members {
+        let row = &rows[i * dims..(i + 1) * dims];
+        mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v));
+    }
+    mean.iter_mut().for_each(|m| *m /= members.len() as f64);
+    mean
+}
+
+fn groups(residuals: &[f32], members: &[Vec<usize>], dims: usize) -> Vec<Group> {
     let step = members.len().div_ceil(COMPARED);
     let row = |i: usize| &residuals[i * dims..(i + 1) * dims];
-    let group = |(number, members): (usize, &&[usize])| {
+    let group = |(number, members): (usize, &Vec<usize>)| {
         let count = members.len() as f64;
-        let mut mean = vec![0.0; dims];
-        for &i in *members {
-            mean.iter_mut().zip(row(i)).for_each(|(m, &v)| *m += f64::from(v));
-        }
-        mean.iter_mut().for_each(|m| *m /= count);
+        let mean = mean_of(residuals, members, dims);
         let mean_square = dot_f64(&mean, &mean);
         let sample = number.is_multiple_of(step).then(|| {
             let scale = (count / (count - 1.0)).sqrt();
@@ -293,4 +357,112 @@ fn mean_squared_product(vectors: &[&[f64]]) -> Option<f64> {
         }
     }
     (count > 0.0).then(|| sum / count)
+}
+
+/// What a projection keeps of the true vectors.
+struct Kept {
+    shift: f64,
+    noise: f64,
+}
+
+impl Kept {
+    const ALL: Kept = Kept {
+        shift: 1.0,
+        noise: 1.0,
+    };
+    /// Beyond these a share is an accident of few pairs.
+    const SHIFT: (f64, f64) = (0.2, 2.0);
+    const NOISE: (f64, f64) = (0.1, 10.0);
+
+    /// From covariances of residual and true vector, traces of one-way components within and between entities.
+    fn of(residuals: &[f32], truth: &[f32], members: &[Vec<usize>], dims: usize) -> Option<Kept> {
+        let entities = members.len() as f64;
+        let (mut error_mean, mut true_mean) = (vec![0.0; dims], vec![0.0; dims]);
+        let (mut within, mut between) = (Moments::default(), Moments::default());
+        let (mut freedom, mut inverse) = (0.0, 0.0);
+        for rows in members {
+            let count = rows.len() as f64;
+            let (error, own) = (mean_of(residuals, rows, dims), mean_of(truth, rows, dims));
+            let means = Moments::of_means(&error, &own);
+            let mut all = Moments::default();
+            for &i in rows {
+                let span = i * dims..(i + 1) * dims;
+                all.add(&Moments::of_rows(&residuals[span.clone()], &truth[span]), 1.0);
+            }
+            within.add(&all, 1.0);
+            within.add(&means, -count);
+            between.add(&means, 1.0);
+            error_mean
+                .iter_mut()
+                .zip(&error)
+                .for_each(|(sum, e)| *sum += e / entities);
+            true_mean
+                .iter_mut()
+                .zip(&own)
+                .for_each(|(sum, t)| *sum += t / entities);
+            freedom += count - 1.0;
+            inverse += 1.0 / count / entities;
+        }
+        if freedom < 1.0 || entities < 2.0 || within.truth <= 0.0 {
+            return None;
+        }
+        between.add(&Moments::of_means(&error_mean, &true_mean), -entities);
+        let weight = (entities - 1.0) / (entities - 1.0 + PRIOR_ENTITIES);
+        let between = between.over(entities - 1.0).less(&within.over(freedom), inverse);
+        let slope = if between.truth > 0.0 {
+            between.cross / between.truth
+        } else {
+            within.cross / within.truth
+        };
+        let noise = 1.0 + (2.0 * within.cross + within.error) / within.truth;
+        Some(Kept {
+            shift: (1.0 + weight * slope).clamp(Self::SHIFT.0, Self::SHIFT.1),
+            noise: noise.clamp(Self::NOISE.0, Self::NOISE.1),
+        })
+    }
+}
+
+/// Second moments of residual and true vectors, summed over dimensions.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    error: f64,
+    cross: f64,
+    truth: f64,
+}
+
+impl Moments {
+    fn of_rows(error: &[f32], truth: &[f32]) -> Moments {
+        Moments {
+            error: dot(error, error),
+            cross: dot(error, truth),
+            truth: dot(truth, truth),
+        }
+    }
+
+    fn of_means(error: &[f64], truth: &[f64]) -> Moments {
+        Moments {
+            error: dot_f64(error, error),
+            cross: dot_f64(error, truth),
+            truth: dot_f64(truth, truth),
+        }
+    }
+
+    fn add(&mut self, other: &Moments, times: f64) {
+        self.error += times * other.error;
+        self.cross += times * other.cross;
+        self.truth += times * other.truth;
+    }
+
+    fn over(&self, count: f64) -> Moments {
+        Moments {
+            error: self.error / count,
+            cross: self.cross / count,
+            truth: self.truth / count,
+        }
+    }
+
+    fn less(mut self, other: &Moments, times: f64) -> Moments {
+        self.add(other, -times);
+        self
+    }
 }

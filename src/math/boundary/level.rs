@@ -25,6 +25,8 @@ pub(super) struct Stretches<'a> {
 pub(super) struct Levels {
     /// `tr Sigma`, one for each stretch.
     pub(super) noise: Vec<f64>,
+    /// What brings deviations in each stretch to the noise of the canonical version.
+    pub(super) scale: Vec<f64>,
     /// Effective number of directions.
     pub(super) directions: f64,
 }
@@ -83,6 +85,21 @@ impl<'a> Stretches<'a> {
         })
     }
 
+    /// By what a jump is multiplied to be as long as it is expected to be in the canonical version.
+    fn share(&self, number: usize, sides: &(Range<usize>, Range<usize>), levels: &Levels) -> f64 {
+        let jump = self.jump(sides);
+        let square = dot_f64(&jump, &jump);
+        let error = self.error(number, sides);
+        if square <= error.between() {
+            return 0.0;
+        }
+        let noise =
+            levels.noise[number] / sides.0.len() as f64 + levels.noise[number + 1] / sides.1.len() as f64;
+        let left = square - error.between();
+        let moved = (left - noise).max(0.0) / error.shift_kept();
+        ((moved + left.min(noise)) / square).sqrt()
+    }
+
     /// Which stretch point `index` is in.
     pub(super) fn stretch_of(&self, index: usize) -> usize {
         self.bounds.partition_point(|&b| b <= index).saturating_sub(1)
@@ -103,11 +120,22 @@ impl<'a> Stretches<'a> {
             *count += 1.0;
         }
         let pooled = sums.iter().map(|s| s.0).sum::<f64>() / (inner.len().max(1) as f64);
+        let noise: Vec<f64> = sums
+            .iter()
+            .map(|(sum, count)| (sum + POOLED * pooled) / (count + POOLED))
+            .collect();
+        let mut kept = vec![1.0];
+        for (number, boundary) in self.boundaries.iter().enumerate() {
+            let step = boundary.error.noise_kept();
+            kept.push(if number == 0 {
+                step
+            } else {
+                onwards(kept[number], step, noise[number + 1] / noise[number])
+            });
+        }
         Levels {
-            noise: sums
-                .iter()
-                .map(|(sum, count)| (sum + POOLED * pooled) / (count + POOLED))
-                .collect(),
+            noise,
+            scale: kept.into_iter().map(|kept: f64| (1.0 / kept).sqrt()).collect(),
             directions: self.directions(&inner),
         }
     }
@@ -155,27 +183,15 @@ impl<'a> Stretches<'a> {
     ) -> Result<Vec<f32>, Error> {
         let mut values = room(self.path.values.len())?;
         let mut offset = vec![0.0; self.path.dims];
-        let mut within = 0.0;
         for (stretch, pair) in self.bounds.windows(2).enumerate() {
             interrupt();
-            let mut scale = 1.0;
             if let Some(number) = stretch.checked_sub(1) {
                 let sides = self.sides(number, breaks);
+                let removed = 1.0 - self.share(number, &sides, levels);
                 let jump = self.jump(&sides);
-                let square = dot_f64(&jump, &jump);
-                let error = self.error(number, &sides).between();
-                let removed = if square > error {
-                    1.0 - (1.0 - error / square).sqrt()
-                } else {
-                    1.0
-                };
                 offset.iter_mut().zip(&jump).for_each(|(o, j)| *o += removed * j);
-                within += self.boundaries[number].error.within();
-                let (is, reach) = (levels.noise[stretch].sqrt(), within.sqrt());
-                if is > 0.0 {
-                    scale = levels.noise[0].sqrt().clamp((is - reach).max(0.0), is + reach) / is;
-                }
             }
+            let scale = levels.scale[stretch];
             let points = self.path.slice(pair[0]..pair[1]);
             let mean = mean_point(points);
             for point in points.points() {
@@ -189,6 +205,17 @@ impl<'a> Stretches<'a> {
             }
         }
         Ok(values)
+    }
+}
+
+/// The share of noise kept beyond a boundary, from that before it. The boundary may lead on to another version or back
+/// to an earlier one: of the two the one that explains the ratio of the noises better.
+fn onwards(before: f64, step: f64, ratio: f64) -> f64 {
+    let off = |explained: f64| (ratio / explained).ln().abs();
+    if off(1.0 / step) < off(step) {
+        before / step
+    } else {
+        before * step
     }
 }
 

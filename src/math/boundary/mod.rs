@@ -23,6 +23,7 @@ use crate::kernels::{dot_f64, norm};
 use crate::noise::{Scale, noise_variance};
 use crate::{Error, Path, kernels};
 use level::{Levels, Stretches};
+use placement::Away;
 use std::collections::BTreeSet;
 use std::f64::consts::E;
 use verdict::{Jump, Noise, Verdict, verdict};
@@ -111,7 +112,7 @@ pub fn model_changepoints(
         if round == ROUNDS || state.settled() {
             return search.describe(&state, interrupt);
         }
-        breaks = state.away;
+        breaks = state.breaks();
     }
     Ok(Vec::new())
 }
@@ -159,6 +160,11 @@ impl Directions {
     }
 }
 
+struct Seen {
+    verdict: Verdict,
+    square: f64,
+}
+
 struct Search<'a> {
     stretches: Stretches<'a>,
     boundaries: &'a [Boundary],
@@ -174,14 +180,18 @@ struct State {
     /// Change points that jumps were measured between.
     assumed: Vec<usize>,
     /// Change points found away from the boundaries.
-    away: Vec<usize>,
+    away: Vec<Away>,
     /// Boundaries that get a verdict.
     judged: Vec<usize>,
 }
 
 impl State {
     fn settled(&self) -> bool {
-        self.assumed == self.away
+        self.assumed == self.breaks()
+    }
+
+    fn breaks(&self) -> Vec<usize> {
+        self.away.iter().map(|a| a.index).collect()
     }
 }
 
@@ -198,7 +208,7 @@ impl Search<'_> {
         let judged = self.judged(&assumed, interrupt);
         let at: Vec<usize> = judged.iter().map(|&b| self.boundaries[b].index).collect();
         let found: Vec<usize> = detection.change_points.iter().map(|c| c.index).collect();
-        let away = placement::away(levelled, &found, &at, self.options.min_size, levels.directions);
+        let away = placement::away(levelled, &found, &at, self.options.min_size);
         Ok(State {
             levels,
             values,
@@ -249,18 +259,8 @@ impl Search<'_> {
             values: &state.values,
             ..path
         };
-        let penalty = match self.options.cost {
-            Cost::Rbf { .. } if !state.judged.is_empty() => {
-                let options = Options {
-                    cost: Cost::L2,
-                    penalty: None,
-                    ..self.options
-                };
-                changepoints(levelled, &options, interrupt)?.penalty
-            }
-            _ => state.detection.penalty,
-        };
-        let longrun = self.persistence(&state.away);
+        let penalty = self.penalty(state, interrupt)?;
+        let longrun = self.persistence(&state.breaks());
         let mut found: Vec<ModelChangePoint> = state
             .judged
             .iter()
@@ -269,12 +269,29 @@ impl Search<'_> {
         let real = found
             .iter()
             .filter(|c| c.classification == Classification::RealChange);
-        let mut bounds: Vec<usize> = real.map(|c| c.index).chain(state.away.iter().copied()).collect();
+        let mut bounds: Vec<usize> = real.map(|c| c.index).chain(state.breaks()).collect();
         bounds.sort_unstable();
         bounds.dedup();
         found.extend(self.away_from_boundaries(levelled, &bounds, state));
         found.sort_by_key(|c| c.index);
         Ok(found)
+    }
+
+    /// What a break must gain in the units of squared distances.
+    fn penalty(&self, state: &State, interrupt: &mut dyn FnMut()) -> Result<f64, Error> {
+        let Cost::Rbf { .. } = self.options.cost else {
+            return Ok(state.detection.penalty);
+        };
+        let options = Options {
+            cost: Cost::L2,
+            penalty: None,
+            ..self.options
+        };
+        let path = Path {
+            values: &state.values,
+            ..self.stretches.path
+        };
+        Ok(changepoints(path, &options, interrupt)?.penalty)
     }
 
     /// What autocorrelation multiplies the variance of a mean by.
@@ -287,18 +304,16 @@ impl Search<'_> {
 
     fn at_boundary(&self, number: usize, state: &State, penalty: f64, longrun: f64) -> ModelChangePoint {
         let index = self.boundaries[number].index;
-        let sides = self.stretches.sides(number, &state.away);
-        let error = self.stretches.error(number, &sides);
-        let jump = self.jump(number, &state.away);
-        let noise = &state.levels.noise;
-        let stretch = self.stretches.stretch_of(index);
-        let noise = Noise {
-            before: longrun * noise[stretch - 1],
-            after: longrun * noise[stretch],
-            canonical: longrun * noise[0],
-            directions: state.levels.directions,
-        };
-        let Verdict { real, p_value } = verdict(jump, noise, penalty, &error);
+        let breaks = state.breaks();
+        let mut seen = self.seen(number, &breaks, state, penalty, longrun);
+        for away in &state.away {
+            if let Some((_, share)) = away.or_at.filter(|(place, _)| *place == index) {
+                let others: Vec<usize> = breaks.iter().copied().filter(|&b| b != away.index).collect();
+                let moved = self.seen(number, &others, state, penalty, longrun);
+                seen.verdict = seen.verdict.mixed(&moved.verdict, share);
+            }
+        }
+        let Verdict { real, p_value } = seen.verdict;
         let changed = real > 0.5 && p_value <= self.options.alpha;
         let (classification, confidence) = if changed {
             (Classification::RealChange, real)
@@ -307,10 +322,29 @@ impl Search<'_> {
         };
         ModelChangePoint {
             index,
-            severity: severity(jump.square - error.between(), state.levels.noise[0]),
+            severity: severity(seen.square, state.levels.noise[0]),
             classification,
             confidence,
             boundary: Some(number),
+        }
+    }
+
+    /// The verdict on a boundary between the change points `breaks`, and the squared jump less its expected error.
+    fn seen(&self, number: usize, breaks: &[usize], state: &State, penalty: f64, longrun: f64) -> Seen {
+        let sides = self.stretches.sides(number, breaks);
+        let error = self.stretches.error(number, &sides);
+        let jump = self.jump(number, breaks);
+        let noise = &state.levels.noise;
+        let canonical = |stretch: usize| longrun * noise[stretch] * state.levels.scale[stretch].powi(2);
+        let noise = Noise {
+            before: longrun * noise[number],
+            after: longrun * noise[number + 1],
+            canonical: (canonical(number), canonical(number + 1)),
+            directions: state.levels.directions,
+        };
+        Seen {
+            verdict: verdict(jump, noise, penalty, &error),
+            square: jump.square - error.between(),
         }
     }
 
@@ -328,7 +362,7 @@ impl Search<'_> {
         let noise = noise_variance(levelled, bounds);
         let steepness = 2.0 * noise / state.levels.directions;
         let mut points = Vec::with_capacity(state.away.len());
-        for &index in &state.away {
+        for &Away { index, .. } in &state.away {
             let at = bounds.partition_point(|&b| b < index);
             let start = at.checked_sub(1).map_or(0, |i| bounds[i]);
             let end = bounds.get(at + 1).copied().unwrap_or(levelled.len());

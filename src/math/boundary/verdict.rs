@@ -5,8 +5,8 @@ use std::f64::consts::PI;
 
 /// Nodes of the integral over the size of a change, each of the same prior probability.
 const NODES: usize = 512;
-/// Relative standard deviation of a gain beyond what is modelled: the penalty is itself found from draws and
-/// from one of two trajectories that differ.
+/// Relative standard deviation of a gain and of the penalty beyond what is modelled: the latter is itself found from
+/// draws, and from one of two trajectories that differ.
 const LEAST_SPREAD: f64 = 0.05;
 
 /// The noise of the points beside a boundary, as variances.
@@ -15,8 +15,8 @@ pub(super) struct Noise {
     /// `tr Sigma` of the points before and after it, as they are.
     pub(super) before: f64,
     pub(super) after: f64,
-    /// `tr Sigma` of the canonical version.
-    pub(super) canonical: f64,
+    /// The same in the canonical version.
+    pub(super) canonical: (f64, f64),
     /// Effective number of directions, `(tr Sigma)^2 / tr Sigma^2`.
     pub(super) directions: f64,
 }
@@ -50,6 +50,17 @@ pub(super) struct Verdict {
     pub(super) p_value: f64,
 }
 
+impl Verdict {
+    /// This one, or `other` with probability `share`.
+    pub(super) fn mixed(&self, other: &Verdict, share: f64) -> Verdict {
+        let mix = |a: f64, b: f64| a + share * (b - a);
+        Verdict {
+            real: mix(self.real, other.real),
+            p_value: self.p_value.min(other.p_value),
+        }
+    }
+}
+
 /// The verdict on `jump`, whose break must gain `penalty` to count in the canonical version.
 ///
 /// Either nothing changed, or the mean moved by `delta` noise standard deviations, with prior probability 1/2
@@ -57,7 +68,8 @@ pub(super) struct Verdict {
 /// then has mean `delta^2 tr Sigma + v + tr B`, `v` what noise leaves in two means; its variance is that of
 /// the squared error over entities, of the error of its estimate, of the noise, and of their cross terms. It is taken
 /// as log-normal with these moments: positive, with the right tail that errors of entities show. A change counts
-/// when the canonical jump `delta^2 tr Sigma + v` gains more than the penalty.
+/// when the canonical jump, of mean `delta^2 tr Sigma + v` and varying by the noise that the projection does not show,
+/// gains more than the penalty.
 pub(super) fn verdict(jump: Jump, noise: Noise, penalty: f64, error: &ErrorModel) -> Verdict {
     if !error.is_known() {
         return Verdict {
@@ -84,19 +96,22 @@ pub(super) fn verdict(jump: Jump, noise: Noise, penalty: f64, error: &ErrorModel
     let noise_square = left_by_noise * left_by_noise / noise.directions;
     let cross = 4.0 * (noise_square * error.between_square()).sqrt();
     let none = Law::of(left_by_noise + bias, 2.0 * noise_square + predictive + cross);
-    let canonical_noise = noise.canonical * (1.0 / n + 1.0 / m);
+    let canonical_noise = noise.canonical.0 / n + noise.canonical.1 / m;
+    // The penalty is found from the noise that the projection shows; of the rest neither size nor shape is known.
+    let hidden = (1.0 - error.noise_kept()).max(0.0) / 2.0;
+    let unexplained = (error.within() / m).min(canonical_noise);
     let (mut counts, mut counts_not) = (Sum::default(), Sum::default());
     for node in 0..NODES {
         let delta = (PI / 2.0 * (node as f64 + 0.5) / NODES as f64).tan();
-        let moved = delta * delta * noise.canonical;
-        let variance = predictive + 4.0 * (moved + left_by_noise) * bias_direction;
-        let density = Law::of(moved + left_by_noise + bias, variance).ln_density(jump.square);
-        let sum = if moved + canonical_noise > threshold {
-            &mut counts
-        } else {
-            &mut counts_not
-        };
-        sum.add(density);
+        let moved = delta * delta * noise.canonical.0;
+        let seen = error.shift_kept() * moved + left_by_noise;
+        let variance = predictive + 4.0 * seen * bias_direction;
+        let density = Law::of(seen + bias, variance).ln_density(jump.square);
+        let variance = (2.0 * unexplained + 4.0 * moved) * unexplained / noise.directions;
+        let mean = moved + canonical_noise;
+        let beyond = Law::of(mean, variance + (hidden * mean).powi(2)).beyond(threshold);
+        counts.add(density + beyond.ln());
+        counts_not.add(density + (1.0 - beyond).ln());
     }
     let change = -(NODES as f64).ln();
     let mut other = Sum::default();

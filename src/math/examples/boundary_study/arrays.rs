@@ -1,6 +1,7 @@
 //! Trajectories and residuals made elsewhere, in a binary file, little endian.
 //!
-//! u32 number of error models; each: u32 residuals, u32 dims, their entities (u32), their values (f32, row-major).
+//! u32 number of error models; each: u32 residuals, u32 dims, their entities (u32), their
+//! values and those of the true vectors (f32, row-major).
 //! Then trajectories to the end of the file: u32 points, u32 dims, u32 boundaries; each boundary: u32 index, u32 error
 //! model; the values (f32). One line is printed for each: `index:R|A:confidence:severity:boundary|-` for every entry.
 
@@ -45,7 +46,8 @@ pub fn run(file: &str, options: &Options) -> Result<(), Box<dyn Error>> {
             .map(|&w| u32::from_le_bytes(w))
             .collect();
         let residuals = words.floats(count * dims)?;
-        let model = ErrorModel::of(&residuals, &entity, dims).unwrap_or(ErrorModel::UNKNOWN);
+        let truth = words.floats(count * dims)?;
+        let model = ErrorModel::of_pairs(&residuals, &truth, &entity, dims).unwrap_or(ErrorModel::UNKNOWN);
         eprintln!("{model:?}");
         models.push(model);
     }
