@@ -56,6 +56,29 @@ impl Axes {
         Ok((m, x, y))
     }
 
+    /// Canonical correlations, descending; `ridged` are those of the ridged scatters.
+    fn correlations(&self, pairs: usize, ridged: &[f64]) -> Result<Vec<f64>, Error> {
+        let ranks = (self.x.rank(), self.y.rank());
+        let mut found = if pairs > ranks.0.max(ranks.1) + 1 {
+            let inverse = |axes: &Eigen, rank: usize| -> Vec<f64> {
+                let unseen = axes.values.len() - rank;
+                let values = axes.values.iter().enumerate();
+                values
+                    .map(|(i, w)| if i < unseen { 0.0 } else { w.sqrt().recip() })
+                    .collect()
+            };
+            let mut m = self.cross.copy()?;
+            m.scale_rows(&inverse(&self.x, ranks.0));
+            m.scale_columns(&inverse(&self.y, ranks.1));
+            singular_values(&m)?
+        } else {
+            ridged.to_vec()
+        };
+        found.truncate(ranks.0.min(ranks.1));
+        found.iter_mut().for_each(|c| *c = c.min(1.0));
+        Ok(found)
+    }
+
     fn matched(&self, ridge: f64) -> Result<Matched, Error> {
         let (m, root_x, root_y) = self.whitened(ridge)?;
         let toward = match self.cross.rows == self.cross.cols {
@@ -106,8 +129,8 @@ fn rotated(x: &Eigen, m: &Matrix, y: &Eigen) -> Result<Matrix, Error> {
 /// which between equal dimensions is the exact inverse. Directions that no pair has seen: as `polar` with the identity
 /// between equal dimensions, else to the mean.
 ///
-/// The correlations are the singular values of `Qxᵀ Qy`, Q orthonormal bases of the centred vectors, where both
-/// have full rank; where not (fewer pairs than dimensions, when those would all be 1), those of the whitened cross-scatter.
+/// The correlations are the singular values of `Qxᵀ Qy`, Q orthonormal bases of the centred vectors, as many as the
+/// smaller rank; of no more pairs than one side's rank, when those would all be 1, they are those of the ridged scatters.
 pub(super) fn fit(scatter: &Scatter, ridge: f64) -> Result<Fitted, Error> {
     if scatter.square_x == 0.0 || scatter.square_y == 0.0 {
         return Err(Error::Uncorrelated);
@@ -126,12 +149,7 @@ pub(super) fn fit(scatter: &Scatter, ridge: f64) -> Result<Fitted, Error> {
         Matrix::product(y, matched.backward()?.view())?.view(),
         x.transpose(),
     )?;
-    let full = axes.x.rank() == axes.x.values.len() && axes.y.rank() == axes.y.values.len();
-    let mut correlations = match full {
-        true => singular_values(&axes.whitened(0.0)?.0)?,
-        false => matched.polar.values,
-    };
-    correlations.iter_mut().for_each(|c| *c = c.min(1.0));
+    let correlations = axes.correlations(scatter.pairs, &matched.polar.values)?;
     Ok(Fitted {
         forward: Map::about(&forward, &scatter.at_x, &scatter.at_y)?,
         backward: Map::about(&backward, &scatter.at_y, &scatter.at_x)?,

@@ -192,38 +192,39 @@ impl Map {
     }
 }
 
-/// Partial sums a row: two registers of the widest kind.
-const LANES: usize = 32;
+/// Partial sums a row: four registers of the widest kind, enough to hide the latency of an addition.
+const LANES: usize = 64;
 
-/// `out = weights x + offset`, four rows at a time, so that `x` is read once for them.
+/// `out = weights x + offset`. As in `kernels`, products and sums are rounded one by one, alike on every machine.
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn product(weights: &[f32], x: &[f32], offset: &[f32], out: &mut [f32]) {
-    let dims = x.len();
-    let mut rows = weights.chunks_exact(4 * dims);
-    let mut done = 0;
-    for four in rows.by_ref() {
-        let (a, rest) = four.split_at(dims);
-        let (b, rest) = rest.split_at(dims);
-        let (c, d) = rest.split_at(dims);
-        let mut sums = [[0.0f32; LANES]; 4];
-        let whole = dims - dims % LANES;
-        for at in (0..whole).step_by(LANES) {
-            let x: &[f32; LANES] = x[at..at + LANES].try_into().unwrap_or(&[0.0; LANES]);
-            for (sum, row) in sums.iter_mut().zip([a, b, c, d]) {
-                let row = &row[at..at + LANES];
-                for i in 0..LANES {
-                    sum[i] += row[i] * x[i];
-                }
+    let rows = weights.chunks_exact(x.len());
+    for ((row, offset), out) in rows.zip(offset).zip(out) {
+        let (a, b) = (row.chunks_exact(LANES), x.chunks_exact(LANES));
+        let mut sum = 0.0f32;
+        for (w, x) in a.remainder().iter().zip(b.remainder()) {
+            sum += w * x;
+        }
+        let mut lanes = [0.0f32; LANES];
+        for (w, x) in a.zip(b) {
+            for i in 0..LANES {
+                lanes[i] += w[i] * x[i];
             }
         }
-        for (k, (sum, row)) in sums.iter().zip([a, b, c, d]).enumerate() {
-            let tail: f32 = row[whole..].iter().zip(&x[whole..]).map(|(w, x)| w * x).sum();
-            out[done + k] = offset[done + k] + (sum.iter().sum::<f32>() + tail);
+        *out = offset + (sum + sum_of_lanes(&lanes));
+    }
+}
+
+/// Sum as a tree; not inlined for the reason that `kernels` gives.
+#[inline(never)]
+fn sum_of_lanes(lanes: &[f32; LANES]) -> f32 {
+    let mut lanes = *lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
         }
-        done += 4;
+        width /= 2;
     }
-    for row in rows.remainder().chunks_exact(dims) {
-        out[done] = offset[done] + row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>();
-        done += 1;
-    }
+    lanes[0]
 }

@@ -13,16 +13,15 @@ mod moments;
 mod polar;
 mod procrustes;
 mod quality;
+mod selection;
 
 use std::fmt;
 
 pub use map::Map;
 
-use moments::{Moments, Origin, Scatter};
+use moments::{Moments, Origin};
 use quality::Judge;
-
-/// Share of recall@10 that `Choice::Auto` gives up for a smaller residual.
-const RECALL_TOLERANCE: f64 = 0.005;
+use selection::{Judged, settle, tune};
 
 /// Pairs of vectors of the same things.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +51,9 @@ pub enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     One(Method),
-    /// Of the methods that apply, among those whose held-out recall@10 is within 0.005 of the best, that of the least mean
-    /// residual; without a recall the least mean residual alone. The residual alone would choose maps that shrink:
-    /// nearer on the mean, but worse for retrieval.
+    /// Of the methods that apply, among those whose held-out recall@10 is not clearly below the best (by one standard
+    /// error of the difference, over entities), that of the least mean residual; without a recall the least mean
+    /// residual alone. The residual alone would choose maps that shrink: nearer in the mean, worse for retrieval.
     Auto,
 }
 
@@ -71,7 +70,7 @@ pub struct Quality {
     pub mean_cosine: f64,
     /// What serving through an upgrade gives: of the 10 nearest (by cosine) others of a held-out vector of the new model among
     /// the held-out ones, the share that is among the 10 nearest old vectors of its projection, the pair's own
-    /// excluded. At most 2000 pairs, evenly chosen; `None` below 20, of which ten would be found by chance.
+    /// excluded. At most 2000 pairs, evenly chosen, and 1000 of them looked for; `None` below 20, of which ten would be found by chance.
     pub recall_at_10: Option<f64>,
 }
 
@@ -159,50 +158,6 @@ struct Fitted {
     rank: usize,
 }
 
-/// A method with its penalties chosen.
-enum Tuned {
-    Procrustes,
-    Affine(affine::Penalties),
-    Cca(f64),
-}
-
-impl Tuned {
-    fn choose(
-        method: Method,
-        training: &Scatter,
-        validation: Option<&Scatter>,
-        interrupt: &mut dyn FnMut(),
-    ) -> Result<Self, Error> {
-        Ok(match method {
-            Method::Procrustes => Tuned::Procrustes,
-            Method::Affine => Tuned::Affine(affine::choose(training, validation)?),
-            Method::Cca => Tuned::Cca(cca::choose(training, validation, interrupt)?),
-        })
-    }
-
-    fn method(&self) -> Method {
-        match self {
-            Tuned::Procrustes => Method::Procrustes,
-            Tuned::Affine(_) => Method::Affine,
-            Tuned::Cca(_) => Method::Cca,
-        }
-    }
-
-    fn fit(&self, scatter: &Scatter) -> Result<Fitted, Error> {
-        match *self {
-            Tuned::Procrustes => procrustes::fit(scatter),
-            Tuned::Affine(penalties) => affine::fit(scatter, penalties),
-            Tuned::Cca(ridge) => cca::fit(scatter, ridge),
-        }
-    }
-}
-
-/// A candidate and what the held-out pairs say of it.
-struct Judged {
-    tuned: Tuned,
-    measured: Option<(Quality, Vec<f32>)>,
-}
-
 /// Fits a map to pairs. All vectors must be finite.
 ///
 /// Of the entities a fifth, rounded up, is held out (chosen by a hash of their numbers); of the others again a fifth chooses
@@ -256,7 +211,7 @@ pub fn fit(pairs: &Pairs<'_>, choice: Choice, interrupt: &mut dyn FnMut()) -> Re
     }
     interrupt();
     let (fitted, Judged { tuned, measured }) = settle(judged, &moments.centred(&origin)?)?;
-    let (quality, residuals) = measured.unzip();
+    let (quality, residuals) = measured.map(|it| (it.quality, it.residuals)).unzip();
     let held_out = if quality.is_some() {
         folds.held_out
     } else {
@@ -302,64 +257,4 @@ fn applicable(pairs: &Pairs<'_>, choice: Choice) -> Result<Vec<Method>, Error> {
         return Err(Error::Constant { which: "to" });
     }
     Ok(methods)
-}
-
-/// Chooses the penalties, and takes the validation pairs into the moments.
-fn tune(
-    pairs: &Pairs<'_>,
-    methods: Vec<Method>,
-    moments: &mut Moments,
-    validation: &[usize],
-    origin: &Origin,
-    interrupt: &mut dyn FnMut(),
-) -> Result<Vec<Tuned>, Error> {
-    if methods == [Method::Procrustes] {
-        return Ok(vec![Tuned::Procrustes]);
-    }
-    let training = moments.centred(origin)?;
-    let more = match validation {
-        [] => None,
-        chosen => Some(Moments::of(pairs, chosen, origin, true, interrupt)?),
-    };
-    let there = match &more {
-        Some(more) => Some(more.about(origin, training.at_x.clone(), training.at_y.clone())?),
-        None => None,
-    };
-    let mut tuned = Vec::new();
-    for method in methods {
-        interrupt();
-        tuned.push(Tuned::choose(method, &training, there.as_ref(), interrupt)?);
-    }
-    if let Some(more) = more {
-        moments.add(&more);
-    }
-    Ok(tuned)
-}
-
-/// The best of the candidates that can be fitted to all pairs.
-fn settle(mut judged: Vec<Judged>, scatter: &Scatter) -> Result<(Fitted, Judged), Error> {
-    let mut failure = Error::Uncorrelated;
-    while !judged.is_empty() {
-        let best = judged.remove(preferred(&judged));
-        match best.tuned.fit(scatter) {
-            Ok(fitted) => return Ok((fitted, best)),
-            Err(memory @ Error::OutOfMemory { .. }) => return Err(memory),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-/// Where the best candidate stands, by the rule of [`Choice::Auto`]; without figures it is the first.
-fn preferred(judged: &[Judged]) -> usize {
-    let quality = |it: &Judged| it.measured.as_ref().map(|it| it.0);
-    let recall = |it: &Judged| quality(it).and_then(|q| q.recall_at_10);
-    let most = judged.iter().filter_map(recall).fold(0.0, f64::max);
-    judged
-        .iter()
-        .enumerate()
-        .filter(|(_, it)| recall(it).is_none_or(|r| r >= most - RECALL_TOLERANCE))
-        .filter_map(|(place, it)| Some((place, quality(it)?.mean_residual)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .map_or(0, |it| it.0)
 }

@@ -11,13 +11,24 @@ use crate::kernels::{dot, norm};
 const NEIGHBOURS: usize = 10;
 /// Below this many held-out pairs, ten neighbours of each are found by chance half of the time.
 const FEWEST: usize = 20;
-/// Held-out pairs that are searched, evenly chosen where there are more.
+/// Held-out pairs that are searched, evenly chosen where there are more, and of them those that are looked for.
 const SEARCHED: usize = 2000;
+const LOOKED_FOR: usize = 1000;
 /// Queries at a time.
 const BLOCK: usize = 256;
 /// Cosines closer than one over this are a tie, which the order of the pairs decides: duplicates must not be told apart by
 /// rounding.
 const RESOLUTION: f32 = 1_048_576.0;
+
+/// What the held-out pairs say of a map.
+pub(super) struct Measured {
+    pub quality: Quality,
+    /// Projected minus true vector, `held_out × to_dims`.
+    pub residuals: Vec<f32>,
+    /// For each entity that was looked for, in one order for all maps: share of its neighbours found, summed over its
+    /// queries, and the number of those.
+    pub found: Vec<(f64, f64)>,
+}
 
 /// The held-out pairs, and what any map is compared with.
 pub(super) struct Judge<'a> {
@@ -29,8 +40,12 @@ pub(super) struct Judge<'a> {
 
 /// The retrieval to repeat: unit vectors of the old model, and for each pair its true neighbours.
 struct Search {
-    /// Places in `held_out`.
-    chosen: Vec<usize>,
+    /// Places in `held_out` of what is searched.
+    searched: Vec<usize>,
+    /// Every so many of those is looked for.
+    step: usize,
+    /// Whose each query is.
+    entity: Vec<u32>,
     to: Vec<f32>,
     truth: Vec<[u32; NEIGHBOURS]>,
 }
@@ -43,24 +58,9 @@ impl<'a> Judge<'a> {
         interrupt: &mut dyn FnMut(),
     ) -> Result<Self, Error> {
         let m = held_out.len();
-        let search = if m < FEWEST {
-            None
-        } else {
-            let count = m.min(SEARCHED);
-            let chosen: Vec<usize> = (0..count).map(|k| k * m / count).collect();
-            let rows = |values: &'a [f32], dims: usize| {
-                unit_rows(
-                    chosen.iter().map(|&k| row(values, dims, held_out[k])),
-                    dims,
-                    count,
-                )
-            };
-            let from = rows(pairs.from, pairs.from_dims)?;
-            Some(Search {
-                to: rows(pairs.to, pairs.to_dims)?,
-                truth: nearest(&from, &from, pairs.from_dims, interrupt)?,
-                chosen,
-            })
+        let search = match m < FEWEST {
+            true => None,
+            false => Some(Search::new(pairs, held_out, interrupt)?),
         };
         Ok(Judge {
             pairs,
@@ -70,8 +70,7 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// The figures of a map, and its residuals, projected minus true, `held_out × to_dims`.
-    pub fn measure(&self, map: &Map, interrupt: &mut dyn FnMut()) -> Result<(Quality, Vec<f32>), Error> {
+    pub fn measure(&self, map: &Map, interrupt: &mut dyn FnMut()) -> Result<Measured, Error> {
         let (pairs, dims, m) = (self.pairs, self.pairs.to_dims, self.held_out.len());
         let mut projected = filled(m * dims)?;
         let mut block = filled(BLOCK.min(m) * pairs.from_dims)?;
@@ -87,10 +86,12 @@ impl<'a> Judge<'a> {
             map.apply_rows(block, images);
             interrupt();
         }
-        let recall_at_10 = match &self.search {
-            Some(search) => Some(search.recall(&projected, dims, interrupt)?),
-            None => None,
+        let found = match &self.search {
+            Some(search) => search.found(&projected, dims, interrupt)?,
+            None => Vec::new(),
         };
+        let asked: f64 = found.iter().map(|it| it.1).sum();
+        let recall = found.iter().map(|it| it.0).sum::<f64>() / asked;
         let mut residuals = projected;
         let mut lengths: Vec<f64> = filled(m)?;
         let mut cosines = 0.0;
@@ -115,26 +116,61 @@ impl<'a> Judge<'a> {
             p95_residual: quantile(&lengths, 0.95),
             p99_residual: quantile(&lengths, 0.99),
             mean_cosine: cosines / m as f64,
-            recall_at_10,
+            recall_at_10: (asked > 0.0).then_some(recall),
         };
-        Ok((quality, residuals))
+        Ok(Measured {
+            quality,
+            residuals,
+            found,
+        })
     }
 }
 
 impl Search {
-    fn recall(&self, projected: &[f32], dims: usize, interrupt: &mut dyn FnMut()) -> Result<f64, Error> {
-        let queries = unit_rows(
-            self.chosen.iter().map(|&k| row(projected, dims, k)),
-            dims,
-            self.chosen.len(),
-        )?;
-        let found = nearest(&queries, &self.to, dims, interrupt)?;
-        let common: usize = found
-            .iter()
-            .zip(&self.truth)
-            .map(|(found, truth)| found.iter().filter(|it| truth.contains(it)).count())
-            .sum();
-        Ok(common as f64 / (found.len() * NEIGHBOURS) as f64)
+    fn new(pairs: &Pairs<'_>, held_out: &[usize], interrupt: &mut dyn FnMut()) -> Result<Self, Error> {
+        let m = held_out.len();
+        let count = m.min(SEARCHED);
+        let searched: Vec<usize> = (0..count).map(|k| k * m / count).collect();
+        let rows = |values, dims, step| {
+            let chosen = searched.iter().step_by(step);
+            unit_rows(chosen.map(|&k| row(values, dims, held_out[k])), dims)
+        };
+        let step = count.div_ceil(LOOKED_FOR);
+        let (queries, candidates) = (
+            rows(pairs.from, pairs.from_dims, step)?,
+            rows(pairs.from, pairs.from_dims, 1)?,
+        );
+        Ok(Search {
+            to: rows(pairs.to, pairs.to_dims, 1)?,
+            truth: nearest(&queries, step, &candidates, pairs.from_dims, interrupt)?,
+            entity: searched
+                .iter()
+                .step_by(step)
+                .map(|&k| pairs.entity[held_out[k]])
+                .collect(),
+            searched,
+            step,
+        })
+    }
+
+    /// See [`Measured::found`].
+    fn found(
+        &self,
+        projected: &[f32],
+        dims: usize,
+        interrupt: &mut dyn FnMut(),
+    ) -> Result<Vec<(f64, f64)>, Error> {
+        let chosen = self.searched.iter().step_by(self.step);
+        let queries = unit_rows(chosen.map(|&k| row(projected, dims, k)), dims)?;
+        let found = nearest(&queries, self.step, &self.to, dims, interrupt)?;
+        let mut by_entity = std::collections::BTreeMap::new();
+        for ((found, truth), entity) in found.iter().zip(&self.truth).zip(&self.entity) {
+            let common = found.iter().filter(|it| truth.contains(it)).count();
+            let sums = by_entity.entry(entity).or_insert((0.0, 0.0));
+            sums.0 += common as f64 / NEIGHBOURS as f64;
+            sums.1 += 1.0;
+        }
+        Ok(by_entity.into_values().collect())
     }
 }
 
@@ -143,12 +179,8 @@ fn row(values: &[f32], dims: usize, i: usize) -> &[f32] {
 }
 
 /// The rows at unit length; a zero vector stays zero, at cosine 0 to all.
-fn unit_rows<'a>(
-    rows: impl Iterator<Item = &'a [f32]>,
-    dims: usize,
-    count: usize,
-) -> Result<Vec<f32>, Error> {
-    let mut unit = filled(count * dims)?;
+fn unit_rows<'a>(rows: impl ExactSizeIterator<Item = &'a [f32]>, dims: usize) -> Result<Vec<f32>, Error> {
+    let mut unit = filled(rows.len() * dims)?;
     for (row, unit) in rows.zip(unit.chunks_exact_mut(dims)) {
         let length = norm(row);
         if length > 0.0 {
@@ -160,10 +192,11 @@ fn unit_rows<'a>(
     Ok(unit)
 }
 
-/// For each query the ten candidates of the largest inner product, the one of its own number excluded: a vector that is
-/// looked up is not yet stored.
+/// For each query the ten candidates of the largest inner product. The k-th query is candidate `k * step` itself, which is
+/// excluded: a vector that is looked up is not yet stored.
 fn nearest(
     queries: &[f32],
+    step: usize,
     candidates: &[f32],
     dims: usize,
     interrupt: &mut dyn FnMut(),
@@ -171,7 +204,7 @@ fn nearest(
     let count = candidates.len() / dims;
     let all = MatRef::from_row_major_slice(candidates, count, dims);
     let mut scores: Vec<f32> = filled(BLOCK.min(count) * count)?;
-    let mut found: Vec<[u32; NEIGHBOURS]> = Vec::with_capacity(count);
+    let mut found: Vec<[u32; NEIGHBOURS]> = Vec::new();
     for block in queries.chunks(BLOCK * dims) {
         let n = block.len() / dims;
         let scores = &mut scores[..n * count];
@@ -179,7 +212,7 @@ fn nearest(
         let block = MatRef::from_row_major_slice(block, n, dims);
         matmul(products, Accum::Replace, block, all.transpose(), 1.0, Par::Seq);
         for scores in scores.chunks_exact(count) {
-            found.push(best(scores, found.len()));
+            found.push(best(scores, found.len() * step));
         }
         interrupt();
     }
