@@ -13,8 +13,11 @@ END;
 COMMENT ON FUNCTION cvx._mean(int, text, timestamptz, timestamptz) IS
     'mean of an entity''s vectors in a space from from_ts to to_ts';
 
+-- Without statistics, as right after a load, nested loops over the keys of both spaces look cheap and take hours.
 CREATE FUNCTION cvx._align(model text, version text, method text, min_overlap int) RETURNS text
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'align_wrapper';
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET enable_nestloop = off
+    AS 'MODULE_PATHNAME', 'align_wrapper';
 COMMENT ON FUNCTION cvx._align(text, text, text, int) IS 'fits and stores an alignment; returns its status';
 
 CREATE FUNCTION cvx.alignment_quality(

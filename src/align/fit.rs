@@ -66,7 +66,7 @@ pub fn align(
         pgrx::check_for_interrupts!();
     };
     let fit = align::fit(&all, choice, &mut interrupt).map_err(|error| refused(&chain, version, error))?;
-    let status = if set.entities < min_overlap.unsigned_abs() as usize {
+    let status = if set.overlap < min_overlap.unsigned_abs() as usize {
         "low_confidence"
     } else {
         "aligned"
@@ -136,7 +136,7 @@ fn store(
                 Method::Cca => "cca",
             },
             min_overlap,
-            overlap_entities: set.entities as i32,
+            overlap_entities: i32::try_from(set.overlap).unwrap_or(i32::MAX),
             tiers: set.tiers,
             quality: fit.quality,
             scale: fit.scale,

@@ -20,7 +20,10 @@ pub struct PairSet {
     pub from: Vec<f32>,
     pub to: Vec<f32>,
     pub entity: Vec<u32>,
+    /// Entities in the set.
     pub entities: usize,
+    /// Entities that both spaces have, more where the cap left some out.
+    pub overlap: usize,
     pub tiers: Tiers,
 }
 
@@ -60,7 +63,7 @@ fn keys(from_space: i32, to_space: i32) -> String {
                           AND n.ts OPERATOR(pg_catalog.>=) s.first AND n.ts OPERATOR(pg_catalog.<=) s.last)
               AND EXISTS (SELECT FROM o WHERE o.entity_id OPERATOR(pg_catalog.=) s.entity_id
                           AND o.ts OPERATOR(pg_catalog.>=) s.first AND o.ts OPERATOR(pg_catalog.<=) s.last)
-        ), pairs AS (
+        ), pairs AS MATERIALIZED (
             SELECT 0 AS tier, p.entity_id, p.n_ts, p.o_ts FROM by_input p
             UNION ALL SELECT 1, p.entity_id, p.n_ts, p.o_ts FROM by_time p
             UNION ALL SELECT 2, p.entity_id, p.first, p.last FROM by_mean p
@@ -91,7 +94,8 @@ fn query(from_space: i32, to_space: i32) -> String {
         "{keys}
         SELECT c.entity_id, c.tier,
             CASE WHEN c.tier OPERATOR(pg_catalog.<) 2 THEN {} ELSE {} END,
-            CASE WHEN c.tier OPERATOR(pg_catalog.<) 2 THEN {} ELSE {} END
+            CASE WHEN c.tier OPERATOR(pg_catalog.<) 2 THEN {} ELSE {} END,
+            (SELECT pg_catalog.count(DISTINCT p.entity_id) FROM pairs p)
         FROM chosen c
         ORDER BY c.entity_id, c.n_ts, c.o_ts",
         one(from_space, "n_ts"),
@@ -135,6 +139,7 @@ pub fn read(
                 }
                 set.entity.push(set.entities as u32 - 1);
                 set.tiers[tier.clamp(0, 2) as usize] += 1;
+                set.overlap = row.get::<i64>(5).map_err(internal)?.unwrap_or_default() as usize;
                 extend(&mut set.from, from.as_slice())?;
                 extend(&mut set.to, to.as_slice())?;
             }
