@@ -1,6 +1,7 @@
 //! The points of an entity over all versions of a model, in the space of the first.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use cvx_math::{Path, kernels};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -12,6 +13,7 @@ use crate::catalog::embedding;
 use crate::error::Error;
 use crate::types::TimestampTz;
 use crate::types::trajectory::Trajectory;
+use crate::types::vector::VectorResult;
 
 /// Points in time order. Where several versions have a time, the point of the version nearest to the first stands.
 pub struct Canonical {
@@ -203,19 +205,36 @@ impl Canonical {
         };
         let (first, last) = (part.places[0], part.places[part.places.len() - 1]);
         let range = (self.times[first], self.times[last]);
-        let pairs = embedding::same_input(space, before_space, entity_id, range)?;
-        if pairs.is_empty() {
+        let inputs = embedding::inputs(space, entity_id, range)?;
+        if inputs.is_empty() {
             return Ok(Vec::new());
         }
+        // The earliest of several times of one input.
+        let whole = (TimestampTz::MIN, TimestampTz::MAX);
+        let mut embedded: HashMap<String, TimestampTz> = HashMap::new();
+        for (ts, hash) in embedding::inputs(before_space, entity_id, whole)? {
+            embedded.entry(hash).or_insert(ts);
+        }
+        let pairs: Vec<(TimestampTz, TimestampTz)> = inputs
+            .iter()
+            .filter_map(|(ts, hash)| embedded.get(hash).map(|other| (*ts, *other)))
+            .collect();
+        let others = pairs.iter().map(|it| it.1);
+        let (Some(first), Some(last)) = (others.clone().min(), others.max()) else {
+            return Ok(Vec::new());
+        };
+        let vectors: HashMap<TimestampTz, VectorResult> =
+            embedding::vectors(before_space, entity_id, (first, last))?.into_iter().collect();
         let map = along(&self.chain, &self.chain.path(before, 0)?, versions[before].dims)?;
         let mut projected = vec![0.0; self.dims];
         let mut measured = Vec::with_capacity(pairs.len());
-        for (ts, vec) in &pairs {
-            let Ok(index) = part.places.binary_search_by_key(ts, |&place| self.times[place]) else {
+        for (ts, other) in pairs {
+            let index = part.places.binary_search_by_key(&ts, |&place| self.times[place]);
+            let (Ok(index), Some(vector)) = (index, vectors.get(&other)) else {
                 continue;
             };
-            if vec.as_slice().len() == map.from_dims {
-                map.apply(vec.as_slice(), &mut projected);
+            if vector.as_slice().len() == map.from_dims {
+                map.apply(vector.as_slice(), &mut projected);
                 let own = self.path().point(part.places[index]);
                 measured.push((index, kernels::distance(own, &projected)));
             }

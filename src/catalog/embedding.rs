@@ -14,7 +14,8 @@ thread_local! {
     /// locked.
     static TRAJECTORY_OF: Statements<i32> = Statements::default();
     static PROVENANCE_OF: Statements<i32> = Statements::default();
-    static SAME_INPUT: Statements<(i32, i32)> = Statements::default();
+    static INPUTS_OF: Statements<i32> = Statements::default();
+    static VECTORS_OF: Statements<i32> = Statements::default();
 }
 
 /// A datum handed on as it is, in memory of the caller of SPI.
@@ -88,43 +89,55 @@ pub fn trajectory(
     found.map_err(internal)
 }
 
-/// The points of an entity in a space, within a closed range, whose input the entity has in another space too: their
-/// times, and the vector of that input there (the earliest of several).
-pub fn same_input(
+/// When an entity's inputs were embedded in a space, within a closed range: times and input hashes, in the order of time.
+pub fn inputs(
     space_id: i32,
-    other_space_id: i32,
+    entity_id: &str,
+    (from_ts, to_ts): (TimestampTz, TimestampTz),
+) -> Result<Vec<(TimestampTz, String)>, ErrorReport> {
+    rows_of(&INPUTS_OF, space_id, &[entity_id.into(), time(from_ts), time(to_ts)], || {
+        format!(
+            "SELECT e.ts, e.input_hash FROM cvx.embedding e
+             WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
+               AND e.ts OPERATOR(pg_catalog.>=) $2 AND e.ts OPERATOR(pg_catalog.<=) $3
+               AND e.input_hash IS NOT NULL
+             ORDER BY e.ts"
+        )
+    })
+}
+
+/// The vectors of an entity in a space between two times, both included.
+pub fn vectors(
+    space_id: i32,
     entity_id: &str,
     (from_ts, to_ts): (TimestampTz, TimestampTz),
 ) -> Result<Vec<(TimestampTz, VectorResult)>, ErrorReport> {
+    rows_of(&VECTORS_OF, space_id, &[entity_id.into(), time(from_ts), time(to_ts)], || {
+        format!(
+            "SELECT e.ts, e.vec FROM cvx.embedding e
+             WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
+               AND e.ts OPERATOR(pg_catalog.>=) $2 AND e.ts OPERATOR(pg_catalog.<=) $3"
+        )
+    })
+}
+
+/// Rows of (timestamptz, T), neither of them NULL, of the statement kept for a space.
+fn rows_of<T: IntoDatum + FromDatum>(
+    kept: &'static std::thread::LocalKey<Statements<i32>>,
+    space_id: i32,
+    arguments: &[pgrx::datum::DatumWithOid<'_>],
+    query: impl FnOnce() -> String,
+) -> Result<Vec<(TimestampTz, T)>, ErrorReport> {
     Spi::connect(|client| {
-        let statement = prepared(&SAME_INPUT, (space_id, other_space_id), || {
-            let query = format!(
-                "SELECT p.n_ts, (
-                     SELECT e.vec FROM cvx.embedding e
-                     WHERE e.space_id OPERATOR(pg_catalog.=) {other_space_id}
-                       AND e.entity_id OPERATOR(pg_catalog.=) $1 AND e.ts OPERATOR(pg_catalog.=) p.o_ts)
-                 FROM (
-                     SELECT n.ts AS n_ts, pg_catalog.min(o.ts) AS o_ts
-                     FROM cvx.embedding n
-                     JOIN cvx.embedding o ON o.input_hash OPERATOR(pg_catalog.=) n.input_hash
-                     WHERE n.space_id OPERATOR(pg_catalog.=) {space_id} AND n.entity_id OPERATOR(pg_catalog.=) $1
-                       AND n.ts OPERATOR(pg_catalog.>=) $2 AND n.ts OPERATOR(pg_catalog.<=) $3
-                       AND o.space_id OPERATOR(pg_catalog.=) {other_space_id}
-                       AND o.entity_id OPERATOR(pg_catalog.=) $1
-                     GROUP BY n.ts) p"
-            );
+        let statement = prepared(kept, space_id, || {
             let types = [pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID].map(PgOid::from);
-            Ok(client.prepare(query.as_str(), &types)?.keep())
+            Ok(client.prepare(query().as_str(), &types)?.keep())
         })?;
-        let arguments = [entity_id.into(), time(from_ts), time(to_ts)];
-        let rows = client.select(&*statement, None, &arguments)?;
-        rows.filter_map(|row| {
-            let pair = (row.get::<TimestampWithTimeZone>(1), row.get::<VectorResult>(2));
-            match pair {
-                (Ok(Some(ts)), Ok(Some(vec))) => Some(Ok((TimestampTz::from(ts), vec))),
-                (Err(error), _) | (_, Err(error)) => Some(Err(error)),
-                _ => None,
-            }
+        let rows = client.select(&*statement, None, arguments)?;
+        rows.filter_map(|row| match (row.get::<TimestampWithTimeZone>(1), row.get::<T>(2)) {
+            (Ok(Some(ts)), Ok(Some(value))) => Some(Ok((TimestampTz::from(ts), value))),
+            (Err(error), _) | (_, Err(error)) => Some(Err(error)),
+            _ => None,
         })
         .collect::<Result<Vec<_>, pgrx::spi::Error>>()
     })
