@@ -1,5 +1,7 @@
 //! Every setting: private, with its default, bounds and the reason for them; read through the functions below.
 
+use std::ffi::CStr;
+
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 
@@ -13,6 +15,8 @@ pub enum ModelMismatch {
     #[name = c"ignore"]
     Ignore,
 }
+
+pub const MODEL_MISMATCH_NAME: &CStr = c"cvx.model_mismatch";
 
 /// Refused, since two spaces mixed in one column cannot be told apart by a query. For superusers, and those
 /// granted SET on it, to change: a guard that each writer can lift guards nothing.
@@ -45,7 +49,7 @@ pub fn projection_cache_bytes() -> usize {
 
 pub fn init() {
     GucRegistry::define_enum_guc(
-        c"cvx.model_mismatch",
+        MODEL_MISMATCH_NAME,
         c"What happens to a row that names another model than the one registered for its space.",
         c"error refuses it, warning takes it and warns once a statement, ignore takes it. Rows that a dump brings back or a replica applies are always taken.",
         &MODEL_MISMATCH,

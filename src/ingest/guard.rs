@@ -7,7 +7,10 @@ use cvx_sources::{Record, Registered};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::catalog::{model, statement::Moment};
+use crate::catalog::{
+    model,
+    statement::{Moment, Statement},
+};
 use crate::error::Error;
 use crate::guc::{self, ModelMismatch};
 
@@ -15,7 +18,8 @@ use crate::guc::{self, ModelMismatch};
 struct Known {
     at: Option<Moment>,
     of_space: HashMap<i32, Option<Registered>>,
-    warned: bool,
+    /// The client's statement that was warned last: an ingestion writes in many commands.
+    warned: Option<Statement>,
 }
 
 thread_local! {
@@ -41,10 +45,8 @@ pub fn check(
     let now = Moment::now();
     let known = KNOWN.with_borrow_mut(|known| {
         if known.at != Some(now) {
-            *known = Known {
-                at: Some(now),
-                ..Known::default()
-            };
+            known.at = Some(now);
+            known.of_space.clear();
         }
         known
             .of_space
@@ -64,7 +66,8 @@ pub fn check(
         Ok(()) => Ok(()),
         Err(reason) if mode == ModelMismatch::Error => Err(Error::EmbeddingRefused(reason).into()),
         Err(reason) => {
-            if !KNOWN.with_borrow_mut(|known| std::mem::replace(&mut known.warned, true)) {
+            let statement = Statement::now();
+            if KNOWN.with_borrow_mut(|known| known.warned.replace(statement)) != Some(statement) {
                 Error::EmbeddingRefused(reason).warn();
             }
             Ok(())
@@ -80,12 +83,18 @@ pub fn refusing(space_id: i32) -> Result<Option<Registered>, ErrorReport> {
     }
 }
 
-/// Whether rows come as they were accepted once: from a dump (pg_dump's scripts switch off the check of function
-/// bodies, and nothing else has a reason to) or from the server that this one replicates.
+/// Whether rows come as they were accepted once: from the server that this one replicates, or from a dump. A dump's
+/// scripts switch off the check of function bodies, and nothing else has a reason to; but anybody may, so it counts for
+/// those only who may lift the guard.
 fn was_accepted() -> bool {
-    // SAFETY: both are plain variables of the backend, read on its main thread.
+    // SAFETY: plain variables of the backend, read on its main thread, and a look-up of the running user's rights.
     unsafe {
-        !pg_sys::check_function_bodies
-            || pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
+        pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
+            || (!pg_sys::check_function_bodies
+                && pg_sys::pg_parameter_aclcheck(
+                    guc::MODEL_MISMATCH_NAME.as_ptr(),
+                    pg_sys::GetUserId(),
+                    pg_sys::ACL_SET.into(),
+                ) == pg_sys::AclResult::ACLCHECK_OK)
     }
 }
