@@ -33,9 +33,6 @@ pub fn changes(
     entity_id: &str,
     options: &Options,
 ) -> Result<Vec<Change>, ErrorReport> {
-    if canonical.is_empty() {
-        return Ok(Vec::new());
-    }
     let boundaries = boundaries(canonical)?;
     let mut interrupt = || {
         pgrx::check_for_interrupts!();
