@@ -188,8 +188,14 @@ BEGIN
         create_model.alignment_status := 'pending';
         -- A predecessor whose space is gone, or a space too wide to align, is registered all the same.
         IF $6 AND before.space_id IS NOT NULL AND greatest(of_space.dims, before.dims) <= cvx._max_align_dims() THEN
-            create_model.alignment_status := cvx._align(new_model, new_version,
-                CASE WHEN before.dims = of_space.dims THEN 'procrustes' ELSE 'affine' END, 100);
+            BEGIN
+                create_model.alignment_status := cvx._align(new_model, new_version,
+                    CASE WHEN before.dims = of_space.dims THEN 'procrustes' ELSE 'affine' END, 100);
+            EXCEPTION WHEN data_exception THEN
+                -- Overlap that determines no map, such as one pair, waits for more of it.
+                RAISE NOTICE USING MESSAGE = sqlerrm,
+                    HINT = format('When both have more, SELECT * FROM cvx.align(%L, %L).', new_model, new_version);
+            END;
             IF create_model.alignment_status = 'no_overlap' THEN
                 create_model.alignment_status := 'pending';
                 UPDATE cvx.alignment a SET status = 'pending' WHERE a.model = new_model AND a.version = new_version;
