@@ -67,7 +67,7 @@ part_isolation() { regress isolation "$(pgxs_test isolation/pg_isolation_regress
 part_py() {
     local rc=0
     step py "Running the pytest suite of pg_test/py against the server" \
-        "$VENV/bin/python" -m pytest "$ROOT/pg_test/py" -q -ra -p no:cacheprovider --durations=10 \
+        env OPENBLAS_NUM_THREADS=1 "$VENV/bin/python" -m pytest "$ROOT/pg_test/py" -q -ra -p no:cacheprovider --durations=10 \
         --junitxml="$RESULTS/py.xml" || rc=$?
     count py "$(py_count passed)" "$(py_count failed)" $rc
     local skipped
