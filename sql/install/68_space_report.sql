@@ -67,14 +67,14 @@ BEGIN
     END IF;
     SELECT n.nspname INTO vector_schema
     FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
-    SELECT array_agg(a.attname) INTO columns
+    SELECT coalesce(array_agg(a.attname), '{}') INTO columns
     FROM pg_attribute a WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped;
     FOREACH wanted IN ARRAY ARRAY[vector_column, ts_column, entity_column] LOOP
         IF wanted IS NOT NULL AND wanted <> ALL (columns) THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'undefined_column',
                 MESSAGE = format('%s has no column %s', source, to_json(wanted::text)),
-                HINT = format('It has: %s.', array_to_string(columns, ', '));
+                HINT = format('It has: %s.', coalesce(nullif(array_to_string(columns, ', '), ''), 'no columns'));
         END IF;
     END LOOP;
     SELECT format_type(a.atttypid, NULL) INTO kind
@@ -100,7 +100,7 @@ BEGIN
          FROM (SELECT %2$I.vector_dims(%1$s) AS dims, count(*) AS n FROM %3$s t WHERE %1$s IS NOT NULL GROUP BY 1) d',
         vec, vector_schema, source)
     INTO dimensions, main_dims;
-    SELECT string_agg(format('t.%I::text', c.name), ', ' ORDER BY c.place) INTO key
+    SELECT string_agg(format('nullif(t.%I::text, '''')', c.name), ', ' ORDER BY c.place) INTO key
     FROM unnest(ARRAY['model_version', 'model_hash']::name[]) WITH ORDINALITY c(name, place)
     WHERE c.name = ANY (columns);
     IF key IS NOT NULL AND "rows" > 0 THEN
