@@ -23,26 +23,33 @@ pub(super) struct Penalties {
 /// Ridge regression (Hoerl and Kennard 1970): B minimises `‖Yc - Xc B‖² + λ ‖B‖²`, on centred data; the offset has no
 /// penalty. Backward is the same regression with roles swapped, not the inverse.
 pub(super) fn fit(scatter: &Scatter, penalties: Penalties) -> Result<Fitted, Error> {
-    let rank = eigen(&scatter.xx)?.rank();
-    // Of pairs that did not vary no penalty could be chosen.
-    let or_mean = |penalty: f64, square: f64, dims: usize| match penalty > 0.0 {
-        true => penalty,
-        false => square / dims as f64,
-    };
-    let penalties = Penalties {
-        forward: or_mean(penalties.forward, scatter.square_x, scatter.xx.rows),
-        backward: or_mean(penalties.backward, scatter.square_y, scatter.yy.rows),
-    };
-    let forward = ridge(&scatter.xx, scatter.xy.copy()?, penalties.forward)?;
-    let backward = ridge(&scatter.yy, scatter.xy.transposed()?, penalties.backward)?;
+    let penalty = or_mean(penalties.forward, scatter.square_x, scatter.xx.rows);
+    let back = or_mean(penalties.backward, scatter.square_y, scatter.yy.rows);
+    let backward = ridge(&scatter.yy, scatter.xy.transposed()?, back)?;
     Ok(Fitted {
-        forward: Map::about(&forward, &scatter.at_x, &scatter.at_y)?,
+        forward: forward(scatter, penalties)?,
         backward: Map::about(&backward, &scatter.at_y, &scatter.at_x)?,
         scale: None,
-        ridge: Some(penalties.forward),
+        ridge: Some(penalty),
         correlations: Vec::new(),
-        rank,
+        rank: eigen(&scatter.xx)?.rank(),
     })
+}
+
+/// The forward map of [`fit`] alone.
+pub(super) fn forward(scatter: &Scatter, penalties: Penalties) -> Result<Map, Error> {
+    let penalty = or_mean(penalties.forward, scatter.square_x, scatter.xx.rows);
+    let b = ridge(&scatter.xx, scatter.xy.copy()?, penalty)?;
+    Map::about(&b, &scatter.at_x, &scatter.at_y)
+}
+
+/// The penalty, or the mean eigenvalue where none could be chosen, because the training pairs did not vary.
+fn or_mean(penalty: f64, square: f64, dims: usize) -> f64 {
+    if penalty > 0.0 {
+        penalty
+    } else {
+        square / dims as f64
+    }
 }
 
 /// The solution of `(xx + λI) B = xy`.

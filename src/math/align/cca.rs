@@ -79,6 +79,13 @@ impl Axes {
         Ok(found)
     }
 
+    /// The forward map in the coordinates of the vectors.
+    fn forward(&self, matched: &Matched, scatter: &Scatter) -> Result<Map, Error> {
+        let half = Matrix::product(self.x.vectors.view(), matched.forward()?.view())?;
+        let whole = Matrix::product(half.view(), self.y.vectors.view().transpose())?;
+        Map::about(&whole, &scatter.at_x, &scatter.at_y)
+    }
+
     fn matched(&self, ridge: f64) -> Result<Matched, Error> {
         let (m, root_x, root_y) = self.whitened(ridge)?;
         let toward = match self.cross.rows == self.cross.cols {
@@ -132,32 +139,38 @@ fn rotated(x: &Eigen, m: &Matrix, y: &Eigen) -> Result<Matrix, Error> {
 /// The correlations are the singular values of `Qxᵀ Qy`, Q orthonormal bases of the centred vectors, as many as the
 /// smaller rank; of no more pairs than one side's rank, when those would all be 1, they are those of the ridged scatters.
 pub(super) fn fit(scatter: &Scatter, ridge: f64) -> Result<Fitted, Error> {
+    let (axes, matched) = solve(scatter, ridge)?;
+    let (x, y) = (axes.x.vectors.view(), axes.y.vectors.view());
+    let backward = Matrix::product(
+        Matrix::product(y, matched.backward()?.view())?.view(),
+        x.transpose(),
+    )?;
+    Ok(Fitted {
+        forward: axes.forward(&matched, scatter)?,
+        backward: Map::about(&backward, &scatter.at_y, &scatter.at_x)?,
+        scale: None,
+        ridge: Some(ridge),
+        correlations: axes.correlations(scatter.pairs, &matched.polar.values)?,
+        rank: matched.polar.rank,
+    })
+}
+
+/// The forward map of [`fit`] alone.
+pub(super) fn forward(scatter: &Scatter, ridge: f64) -> Result<Map, Error> {
+    let (axes, matched) = solve(scatter, ridge)?;
+    axes.forward(&matched, scatter)
+}
+
+fn solve(scatter: &Scatter, ridge: f64) -> Result<(Axes, Matched), Error> {
     if scatter.square_x == 0.0 || scatter.square_y == 0.0 {
         return Err(Error::Uncorrelated);
     }
     let axes = Axes::of(scatter)?;
     let matched = axes.matched(ridge)?;
-    if matched.polar.rank == 0 {
-        return Err(Error::Uncorrelated);
+    match matched.polar.rank {
+        0 => Err(Error::Uncorrelated),
+        _ => Ok((axes, matched)),
     }
-    let (x, y) = (axes.x.vectors.view(), axes.y.vectors.view());
-    let forward = Matrix::product(
-        Matrix::product(x, matched.forward()?.view())?.view(),
-        y.transpose(),
-    )?;
-    let backward = Matrix::product(
-        Matrix::product(y, matched.backward()?.view())?.view(),
-        x.transpose(),
-    )?;
-    let correlations = axes.correlations(scatter.pairs, &matched.polar.values)?;
-    Ok(Fitted {
-        forward: Map::about(&forward, &scatter.at_x, &scatter.at_y)?,
-        backward: Map::about(&backward, &scatter.at_y, &scatter.at_x)?,
-        scale: None,
-        ridge: Some(ridge),
-        correlations,
-        rank: matched.polar.rank,
-    })
 }
 
 /// The ridge whose map from `training` has the least squared error over `validation` (scattered about the means of

@@ -3,22 +3,18 @@
 use super::Error;
 use super::dense::filled;
 
-/// One entity in this many is held out, rounded up; of the others again one in this many is for validation.
-const ONE_IN: usize = 5;
+/// The first is held out: its figures are reported. The second chooses penalties.
+pub(super) const FOLDS: usize = 5;
 
-/// The pairs, by what they are used for; each list ascending.
+/// The pairs of each fold, ascending, and how many entities they are of.
 pub(super) struct Folds {
-    /// What is fitted first.
-    pub training: Vec<usize>,
-    /// What chooses a penalty; then fitted too.
-    pub validation: Vec<usize>,
-    /// What says how good the fit is.
-    pub held_out: Vec<usize>,
+    pub pairs: [Vec<usize>; FOLDS],
     pub held_out_entities: usize,
 }
 
 /// Splits pairs by entity: all of an entity's pairs go to one fold. The choice depends on the numbers of the
-/// entities alone. A single entity is all training; of two one is held out and none is for validation.
+/// entities alone. The first fold has a fifth of the entities, rounded up; the others come from the last on, so that of few
+/// entities none is for validation. A single entity is not held out.
 pub(super) fn split(entity: &[u32]) -> Result<Folds, Error> {
     let mut known: Vec<u32> = filled(entity.len())?;
     known.copy_from_slice(entity);
@@ -27,28 +23,26 @@ pub(super) fn split(entity: &[u32]) -> Result<Folds, Error> {
     let mut shuffled: Vec<u32> = filled(known.len())?;
     shuffled.copy_from_slice(&known);
     shuffled.sort_unstable_by_key(|&id| (scramble(id), id));
-    let part = |of: usize| if of < 2 { 0 } else { of.div_ceil(ONE_IN) };
-    let held_out = part(shuffled.len());
-    let validation = part(shuffled.len() - held_out);
+    let held_out = if known.len() < 2 {
+        0
+    } else {
+        known.len().div_ceil(FOLDS)
+    };
     // Where each entity stands in `known`, so that a pair finds its entity's fold by one search.
-    let mut fold: Vec<u8> = filled(known.len())?;
-    for (place, id) in shuffled.iter().enumerate().take(held_out + validation) {
+    let mut fold: Vec<usize> = filled(known.len())?;
+    for (place, id) in shuffled.iter().enumerate().skip(held_out) {
         if let Ok(at) = known.binary_search(id) {
-            fold[at] = if place < held_out { 2 } else { 1 };
+            fold[at] = FOLDS - 1 - (place - held_out) % (FOLDS - 1);
         }
     }
-    let mut folds = Folds {
-        training: Vec::new(),
-        validation: Vec::new(),
-        held_out: Vec::new(),
-        held_out_entities: held_out,
-    };
-    let lists = [&mut folds.training, &mut folds.validation, &mut folds.held_out];
+    let mut pairs: [Vec<usize>; FOLDS] = Default::default();
     for (pair, id) in entity.iter().enumerate() {
-        let at = known.binary_search(id).map_or(0, |at| fold[at]);
-        lists[usize::from(at)].push(pair);
+        pairs[known.binary_search(id).map_or(0, |at| fold[at])].push(pair);
     }
-    Ok(folds)
+    Ok(Folds {
+        pairs,
+        held_out_entities: held_out,
+    })
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014) of the number.

@@ -19,9 +19,8 @@ use std::fmt;
 
 pub use map::Map;
 
-use moments::{Moments, Origin};
-use quality::Judge;
-use selection::{Judged, settle, tune};
+use moments::Origin;
+use selection::Selection;
 
 /// Pairs of vectors of the same things.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +50,9 @@ pub enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     One(Method),
-    /// Of the methods that apply, among those whose held-out recall@10 is not clearly below the best (by one standard
-    /// error of the difference, over entities), that of the least mean residual; without a recall the least mean
-    /// residual alone. The residual alone would choose maps that shrink: nearer in the mean, worse for retrieval.
+    /// Of the methods that apply, among those whose cross-validated recall@10 is not clearly below the best (by one
+    /// standard error of the difference, over entities), that of the least mean residual; without a recall the least
+    /// mean residual alone. The residual alone would choose maps that shrink: nearer in the mean, worse for retrieval.
     Auto,
 }
 
@@ -160,65 +159,32 @@ struct Fitted {
 
 /// Fits a map to pairs. All vectors must be finite.
 ///
-/// Of the entities a fifth, rounded up, is held out (chosen by a hash of their numbers); of the others again a fifth chooses
-/// the penalties of `affine` and `cca`. The map is fitted to the four fifths, judged on the held-out pairs, and fitted again to
-/// all. All sums are in `f64`. Memory: a few matrices of `dims × dims` in `f64` beside the held-out vectors. `interrupt` is
-/// called about every millisecond of the passes over the vectors, and between decompositions, each of which takes time
-/// cubic in the dimensions (0.2 s at 768).
+/// Of the entities a fifth, rounded up, is held out (chosen by a hash of their numbers), and another fifth chooses the
+/// penalties of `affine` and `cca`. The map is fitted to the four fifths, judged on the held-out pairs, and fitted
+/// again to all. All sums are in `f64`. Memory: some ten matrices of `dims × dims` in `f64`, and the held-out vectors.
+/// `interrupt` is called every few milliseconds of the passes over the vectors, and between decompositions, each of
+/// which takes time cubic in the dimensions (0.2 s at 768). `auto` compares by five-fold cross-validation, at about
+/// eight times the price of `procrustes`.
+///
+/// Errors: see [`Error`].
 pub fn fit(pairs: &Pairs<'_>, choice: Choice, interrupt: &mut dyn FnMut()) -> Result<Fit, Error> {
     let methods = applicable(pairs, choice)?;
-    let origin = Origin::of(pairs);
     let mut folds = folds::split(pairs.entity)?;
-    let symmetric = methods.iter().any(|it| *it != Method::Procrustes);
-    if !symmetric {
-        folds.training.append(&mut folds.validation);
-    }
-    let mut moments = Moments::of(pairs, &folds.training, &origin, symmetric, interrupt)?;
-    let candidates = tune(
+    let selection = Selection {
         pairs,
-        methods,
-        &mut moments,
-        &folds.validation,
-        &origin,
-        interrupt,
-    )?;
-    let mut judged = Vec::new();
-    if folds.held_out.is_empty() {
-        judged.extend(candidates.into_iter().map(|tuned| Judged {
-            tuned,
-            measured: None,
-        }));
-    } else {
-        let judge = Judge::new(pairs, &folds.held_out, folds.held_out_entities, interrupt)?;
-        let scatter = moments.centred(&origin)?;
-        for tuned in candidates {
-            interrupt();
-            let measured = match tuned.fit(&scatter) {
-                Ok(fitted) => Some(judge.measure(&fitted.forward, interrupt)?),
-                Err(memory @ Error::OutOfMemory { .. }) => return Err(memory),
-                Err(_) => None,
-            };
-            judged.push(Judged { tuned, measured });
-        }
-        drop(scatter);
-        moments.add(&Moments::of(
-            pairs,
-            &folds.held_out,
-            &origin,
-            symmetric,
-            interrupt,
-        )?);
-    }
-    interrupt();
-    let (fitted, Judged { tuned, measured }) = settle(judged, &moments.centred(&origin)?)?;
-    let (quality, residuals) = measured.map(|it| (it.quality, it.residuals)).unzip();
-    let held_out = if quality.is_some() {
-        folds.held_out
-    } else {
-        Vec::new()
+        folds: &folds,
+        methods: &methods,
+        origin: Origin::of(pairs),
+    };
+    let (fitted, chosen) = selection.run(interrupt)?;
+    let method = chosen.tuned.method();
+    let (quality, residuals) = chosen.measured.map(|it| (it.quality, it.residuals)).unzip();
+    let held_out = match quality {
+        Some(_) => std::mem::take(&mut folds.pairs[0]),
+        None => Vec::new(),
     };
     Ok(Fit {
-        method: tuned.method(),
+        method,
         forward: fitted.forward,
         backward: fitted.backward,
         scale: fitted.scale,

@@ -110,14 +110,24 @@ impl Moments {
     /// Takes the pairs of `other` in too.
     pub fn add(&mut self, other: &Moments) {
         self.pairs += other.pairs;
-        self.square_x += other.square_x;
-        self.square_y += other.square_y;
-        add_scaled(&mut self.sum_x, 1.0, &other.sum_x);
-        add_scaled(&mut self.sum_y, 1.0, &other.sum_y);
-        add_scaled(&mut self.xy.values, 1.0, &other.xy.values);
+        self.accumulate(other, 1.0);
+    }
+
+    /// Takes the pairs of `other`, which are among these, out.
+    pub fn remove(&mut self, other: &Moments) {
+        self.pairs -= other.pairs;
+        self.accumulate(other, -1.0);
+    }
+
+    fn accumulate(&mut self, other: &Moments, sign: f64) {
+        self.square_x += sign * other.square_x;
+        self.square_y += sign * other.square_y;
+        add_scaled(&mut self.sum_x, sign, &other.sum_x);
+        add_scaled(&mut self.sum_y, sign, &other.sum_y);
+        add_scaled(&mut self.xy.values, sign, &other.xy.values);
         if let (Some((xx, yy)), Some((other_xx, other_yy))) = (&mut self.symmetric, &other.symmetric) {
-            add_scaled(&mut xx.values, 1.0, &other_xx.values);
-            add_scaled(&mut yy.values, 1.0, &other_yy.values);
+            add_scaled(&mut xx.values, sign, &other_xx.values);
+            add_scaled(&mut yy.values, sign, &other_yy.values);
         }
     }
 
