@@ -8,6 +8,9 @@ const FEWEST_EFFECTIVE: f64 = 5.0;
 /// A group whose anisotropy is not this many standard errors from none has no direction to compare.
 const CLEARLY: f64 = 3.0;
 
+/// Product of squared lengths, of means of unit vectors, that is rounding.
+const ROUNDING: f64 = 1e-24;
+
 /// The alignment of two groups, and its standard error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Alignment {
@@ -95,6 +98,29 @@ pub(super) fn alignment(
         value,
         error: variance.sqrt(),
     })
+}
+
+/// Cosine of the means of two groups, both less their part along the vector of ones: models whose coordinates are
+/// never negative have that part in common, and nothing else. `levels` are the rows' mean coordinates over `dims`.
+/// 0 when a mean is nothing but that part.
+pub(super) fn mean_cosine(
+    gram: &Dense,
+    first: &[usize],
+    second: &[usize],
+    dims: usize,
+    levels: &[f64],
+) -> f64 {
+    let level = |rows: &[usize]| rows.iter().map(|&i| levels[i]).sum::<f64>() / rows.len() as f64;
+    let product = |a: &[usize], b: &[usize]| {
+        let mean = means(gram, a, b).iter().sum::<f64>() / b.len() as f64;
+        mean - dims as f64 * level(a) * level(b)
+    };
+    let squares = product(first, first).max(0.0) * product(second, second).max(0.0);
+    if squares > ROUNDING {
+        product(first, second) / squares.sqrt()
+    } else {
+        0.0
+    }
 }
 
 /// Whether the group has several directions, and some that stand out.

@@ -5,6 +5,9 @@ use crate::kernels::dot;
 /// Rounds of moving rows before a split is taken as it is; most settle in two or three.
 const ROUNDS: usize = 8;
 
+/// Neighbours that have a say in where a row belongs.
+const NEIGHBOURS: usize = 10;
+
 /// Similarities of `len` rows: symmetric, not negative, zero on the diagonal.
 pub(super) struct Similarity {
     pub(super) len: usize,
@@ -129,7 +132,28 @@ impl Similarity {
             }
             side = moved;
         }
-        side
+        let voted = self.voted(&side, interrupt);
+        let count = voted.iter().filter(|&&s| s).count();
+        if count < least || self.len - count < least {
+            return side;
+        }
+        voted
+    }
+
+    /// The side of most of each row's nearest neighbours, by their similarity: those hardly ever lie in another
+    /// space, where a row that is like few others may be taken for one of the smaller side.
+    fn voted(&self, side: &[bool], interrupt: &mut dyn FnMut()) -> Vec<bool> {
+        (0..self.len)
+            .map(|i| {
+                if i % 64 == 0 {
+                    interrupt();
+                }
+                let nearest = largest(self.row(i));
+                let signed = |&(s, j): &(f32, usize)| if side[j] { s } else { -s };
+                let vote: f32 = nearest.iter().map(signed).sum();
+                if vote == 0.0 { side[i] } else { vote > 0.0 }
+            })
+            .collect()
     }
 
     /// The mean similarity of each row to the `false` and to the `true` side (itself left out), and of each side
@@ -198,6 +222,19 @@ fn nearest(row: &[f32], active: &[usize], top: usize, before: Option<usize>) -> 
         }
     }
     best
+}
+
+/// The largest positive entries, in falling order, and where they are; the first of equal ones.
+fn largest(row: &[f32]) -> [(f32, usize); NEIGHBOURS] {
+    let mut found = [(0.0, 0); NEIGHBOURS];
+    for (j, &s) in row.iter().enumerate() {
+        if s > found[NEIGHBOURS - 1].0 {
+            let at = found.partition_point(|&(other, _)| other >= s);
+            found.copy_within(at..NEIGHBOURS - 1, at + 1);
+            found[at] = (s, j);
+        }
+    }
+    found
 }
 
 fn members(nodes: &[Node], top: usize, len: usize) -> Vec<bool> {

@@ -1,11 +1,11 @@
 //! The rows looked at: their inner products, the best way to part them, and where other rows belong.
 
 use super::Sample;
-use super::alignment::{alignment, upper_quantile};
+use super::alignment::{alignment, mean_cosine, upper_quantile};
 use super::judge::Judge;
 use super::linkage::Similarity;
 use crate::gram::{Dense, Gram, Kernel};
-use crate::{Error, Path};
+use crate::{Error, Path, kernels};
 
 /// Splits that are judged.
 const SPLITS: usize = 3;
@@ -16,6 +16,8 @@ const SMALLEST_SHARE: f64 = 0.04;
 const FEWEST_DIMS: usize = 32;
 /// Groups of one space are aligned by at least this.
 const ALIGNED: f64 = 0.1;
+/// Unrelated means have a cosine of standard deviation `1 / sqrt(D)`; theirs is at most this many of it.
+const UNRELATED_MEANS: f64 = 3.0;
 /// Rows whose correlation around the mean is above this are copies of each other.
 const COPIES: f64 = 0.999;
 /// Squared distance of a unit vector to the mean below which it has no direction from there but rounding.
@@ -33,18 +35,21 @@ pub(super) struct Structure {
     block: Option<Vec<u32>>,
     /// Dimensions in which rows differ.
     dims: usize,
+    /// Mean coordinate of each row of `gram` over these.
+    levels: Vec<f64>,
 }
 
-/// Two sides of some rows and how they are aligned.
+/// Two sides of some rows and how they are related.
 pub(super) struct Split {
     pub(super) side: Vec<bool>,
     pub(super) statistic: f64,
     pub(super) threshold: f64,
+    pub(super) means_unrelated: bool,
 }
 
 impl Split {
     pub(super) fn unrelated(&self) -> bool {
-        self.statistic.abs() < self.threshold
+        self.statistic.abs() < self.threshold && self.means_unrelated
     }
 }
 
@@ -81,8 +86,10 @@ impl Structure {
         let block = sample
             .entity
             .map(|entity| kept.iter().map(|&i| entity[i]).collect());
+        let dims = varying(sample, &kept);
         Ok(Structure {
-            dims: varying(sample, &kept),
+            dims,
+            levels: kept.iter().map(|&i| level(row(sample, i), dims)).collect(),
             chosen,
             stands,
             kept,
@@ -121,16 +128,14 @@ impl Structure {
             };
             let score = (found.value.abs() - ALIGNED) / found.error;
             if best.as_ref().is_none_or(|(least, _)| score < *least) {
-                let threshold = ALIGNED - deviations * found.error;
-                let statistic = found.value;
-                best = Some((
-                    score,
-                    Split {
-                        side,
-                        statistic,
-                        threshold,
-                    },
-                ));
+                let cosine = mean_cosine(&self.gram, &first, &second, self.dims, &self.levels);
+                let split = Split {
+                    side,
+                    statistic: found.value,
+                    threshold: ALIGNED - deviations * found.error,
+                    means_unrelated: cosine.abs() * (self.dims as f64).sqrt() <= UNRELATED_MEANS,
+                };
+                best = Some((score, split));
             }
         }
         best.map(|(_, split)| split)
@@ -192,6 +197,11 @@ fn varying(sample: &Sample, kept: &[usize]) -> usize {
         }
     }
     differs.iter().filter(|&&d| d).count()
+}
+
+/// Mean over `dims` of the coordinates of a row at unit length.
+fn level(row: &[f32], dims: usize) -> f64 {
+    row.iter().map(|&x| f64::from(x)).sum::<f64>() / (kernels::norm(row) * dims.max(1) as f64)
 }
 
 /// Of each row, its mean inner product with all, less half the mean of these: `g_ij - c_i - c_j` is centred.
