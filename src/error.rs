@@ -124,6 +124,8 @@ pub enum Error {
         expected: usize,
         space: String,
     },
+    /// A query that is to bring vectors brings something else.
+    SampleTypes,
     NotServerFileReader {
         path: String,
     },
@@ -346,6 +348,11 @@ impl Error {
                 ERRCODE_DATA_EXCEPTION,
                 format!("vector has {found} dimensions, space {space:?} has {expected}"),
             ),
+            Error::SampleTypes => text(
+                ERRCODE_DATATYPE_MISMATCH,
+                "the query must have the columns (vector, timestamp with time zone, text)",
+            )
+            .hint("cvx.space_report(table, vector_column) writes it."),
             Error::NotServerFileReader { path } => text(
                 ERRCODE_INSUFFICIENT_PRIVILEGE,
                 format!("permission denied to read the server's file {path:?}"),

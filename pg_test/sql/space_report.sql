@@ -99,6 +99,18 @@ INSERT INTO impostor VALUES (ROW(1));
 CALL pg_temp.raises($$SELECT space_report('impostor', 'v')$$);
 DROP TABLE impostor;
 
+-- The function behind it takes a query, and only one that brings what it reads.
+CALL pg_temp.raises($$SELECT _two_spaces('SELECT 1', 0.5)$$);
+CALL pg_temp.raises($$SELECT _two_spaces('SELECT 1, 2, 3', 0.5)$$);
+CALL pg_temp.raises($$SELECT _two_spaces('SELECT ''text''::text, now(), ''e''::text WHERE false', 0.5)$$);
+CALL pg_temp.raises($$SELECT _two_spaces('SELECT embedding, made, owner FROM small', 0.5)$$);
+CALL pg_temp.raises($$SELECT _two_spaces('SELECT embedding, created_at, owner, id FROM small', 0.5)$$);
+CALL pg_temp.raises($$SELECT _two_spaces('SELECT embedding::halfvec, created_at, owner FROM small', 0.5)$$);
+CALL pg_temp.raises($$SELECT _two_spaces('', 0.5)$$);
+CALL pg_temp.raises($$SELECT _two_spaces('SELECT embedding, created_at, owner FROM small; DROP TABLE small', 0.5)$$);
+CALL pg_temp.raises($$SELECT _two_spaces('DROP TABLE small', 0.5)$$);
+SELECT examined, mixed FROM _two_spaces('SELECT embedding, created_at, owner FROM small', 0.5);
+
 -- Rights are the caller's; row-level security holds.
 CREATE ROLE cvx_reporter;
 SET ROLE cvx_reporter;

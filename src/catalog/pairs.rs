@@ -12,7 +12,7 @@ use crate::types::vector::VectorResult;
 pub type Tiers = [usize; 3];
 
 /// Rows that the cursor fetches at a time: they are copied on, and memory holds few of them twice.
-const FETCH: i64 = 256;
+pub(super) const FETCH: i64 = 256;
 
 /// Pairs, row by row: `from` and `to` are n × dims, `entity` numbers the entities from 0.
 #[derive(Default)]
@@ -150,7 +150,7 @@ pub fn read(
 }
 
 /// Appends, with an error where memory is short: an abort would end every session of the server.
-fn extend(all: &mut Vec<f32>, row: &[f32]) -> Result<(), ErrorReport> {
+pub(super) fn extend(all: &mut Vec<f32>, row: &[f32]) -> Result<(), ErrorReport> {
     if all.try_reserve(row.len()).is_err() {
         let bytes = 4 * (all.len() + row.len());
         return Err(Error::OutOfMemory { bytes }.into());
