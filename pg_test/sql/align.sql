@@ -25,7 +25,7 @@ INSERT INTO embedding (space_id, entity_id, ts, vec)
 
 -- Every method finds it.
 
-SELECT m.method AS asked, a.method, a.status, a.overlap_entities, a.pairs, pg_temp.r6(a.mean_residual) AS mean, a.p95_residual <= a.p99_residual AND a.p99_residual < 1e-5 AS p99, pg_temp.r6(a.mean_cosine) AS cosine, a.recall_at_10 BETWEEN 0.5 AND 1 AS recall
+SELECT m.method AS asked, a.method, a.status, a.overlap_entities, a.pairs, a.mean_residual < 1e-5 AS mean, a.p95_residual <= a.p99_residual AND a.p99_residual < 1e-5 AS p99, pg_temp.r6(a.mean_cosine) AS cosine, a.recall_at_10 BETWEEN 0.5 AND 1 AS recall
     FROM unnest(ARRAY['procrustes', 'affine', 'cca', 'auto']) WITH ORDINALITY m(method, n), align('m', 'v2', m.method) a ORDER BY n;
 SELECT method, status FROM align('m', 'v2');
 SELECT element, pg_temp.r6(weights) AS weights, pg_temp.r6("offset") AS "offset" FROM alignment_map('m', 'v2');
@@ -160,7 +160,7 @@ CALL pg_temp.raises($$SELECT align('m', 'v2', 'auto')$$);
 SELECT status, method, pairs FROM alignment;
 SELECT pg_temp.anew();
 SELECT count(pg_temp.put(s, 'e' || i, '2026-01-01', i % 2)) FROM unnest(ARRAY['old', 'new']) s, generate_series(1, 50) i;
-SELECT m.method AS asked, a.status, a.pairs, pg_temp.r6(a.mean_residual) AS mean FROM unnest(ARRAY['procrustes', 'affine', 'cca', 'auto']) WITH ORDINALITY m(method, n), align('m', 'v2', m.method) a ORDER BY n;
+SELECT m.method AS asked, a.status, a.pairs, a.mean_residual < 1e-4 AS mean FROM unnest(ARRAY['procrustes', 'affine', 'cca', 'auto']) WITH ORDINALITY m(method, n), align('m', 'v2', m.method) a ORDER BY n;
 SELECT pg_temp.anew();
 INSERT INTO embedding (space_id, entity_id, ts, vec) SELECT space_id(s), 'e' || i, '2026-01-01', ARRAY[1, CASE s WHEN 'old' THEN i / 2 ELSE i % 2 END, 0]::real[]::vector
     FROM unnest(ARRAY['old', 'new']) s, generate_series(0, 3) i;
@@ -276,6 +276,26 @@ SELECT pg_temp.plan_has(:'query', 'Index Scan using', 'hnsw', 'Order By', 'proje
 :query;
 RESET enable_seqscan; RESET enable_sort;
 
+-- An UPDATE by hand that breaks what is stored breaks no session.
+CREATE PROCEDURE pg_temp.broken(change text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE 'UPDATE alignment SET revision = nextval(''alignment_revision_seq''), ' || change || ' WHERE version = ''v2''';
+    CALL pg_temp.raises('SELECT project(''[1,2,3]''::vector, ''new'', ''old'')');
+    CALL pg_temp.raises('SELECT project(''[1,2,3]''::vector, ''branch'', ''newest'')');
+    CALL pg_temp.raises('SELECT cvx.canonical_trajectory(''later'', ''m'')');
+    CALL pg_temp.raises('SELECT model_changepoints(''later'', ''m'')');
+    CALL pg_temp.raises('SELECT alignment_map(''m'', ''v2'')');
+    ROLLBACK;
+END
+$$;
+SELECT count(pg_temp.put(s, 'later', '2026-02-01'::timestamptz + i * interval '1 day', i)) FROM (VALUES ('old', 1), ('old', 2), ('old', 3), ('new', 4), ('new', 5), ('new', 6)) v(s, i);
+CALL pg_temp.broken($$forward = '', backward = ''$$);
+CALL pg_temp.broken($$forward = substr(forward, 1, 20), backward = substr(backward, 1, length(backward) - 1)$$);
+CALL pg_temp.broken($$forward = forward || '\x00', backward = '\xffffffffffffffffffffffffffffffffffffffff'$$);
+CALL pg_temp.broken($$anchors = '\x01020304'$$);
+CALL pg_temp.broken($$anchors = ''$$);
+CALL pg_temp.broken($$error_model = '{1}'$$);
+CALL pg_temp.broken($$error_model = '{NaN,-1,Infinity,NULL}'$$);
 DROP TABLE kept, results;
 SELECT drop_model('m'), drop_model('other');
 SELECT count(drop_space(name, cascade => true)) FROM space;

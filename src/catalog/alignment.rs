@@ -151,7 +151,10 @@ pub fn errors(model: &str, version: &str) -> Result<(Option<Vec<u8>>, Option<Vec
         if rows.is_empty() {
             return Ok((None, None));
         }
-        rows.first().get_two::<Vec<u8>, Vec<f64>>()
+        let (anchors, model) = rows.first().get_two::<Vec<u8>, Vec<Option<f64>>>()?;
+        // No fit stores a NULL there; who reads it refuses what is no number.
+        let number = |it: Option<f64>| it.unwrap_or(f64::NAN);
+        Ok((anchors, model.map(|it| it.into_iter().map(number).collect())))
     })
     .map_err(internal)
 }
