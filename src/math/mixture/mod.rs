@@ -44,8 +44,8 @@ pub struct Mixture {
     /// for covariances alike up to scale.
     /// `None` when there is nothing to judge (see [`two_spaces`]).
     pub statistic: Option<f64>,
-    /// The groups are unrelated when the size of the statistic is below this; may be negative, which no statistic
-    /// is below. `None` with the statistic.
+    /// The size of the statistic is below this when the groups are unrelated; a negative one is too uncertain for
+    /// any statistic. `None` with the statistic.
     pub threshold: Option<f64>,
     /// The bound asked for on the probability of calling one space two, under the assumption of [`two_spaces`].
     pub false_alarm_rate: f64,
@@ -61,27 +61,33 @@ pub struct Mixture {
 
 /// Looks for two unrelated embedding spaces in one column.
 ///
-/// Rows are scaled to unit length. An average-linkage tree on `max(0, cos)^2` around the common mean gives three ways
-/// to part them in two; each moves rows until it settles, and is judged by the alignment of its sides: the
-/// correlation of the traceless parts of their covariances. Over all rotations of one side its mean is 0 and
-/// its standard deviation `sqrt(2) / D`, while topics of one text encoder were measured at 0.12 and above, most
-/// near 0.4.
+/// Rows are scaled to unit length. An average-linkage tree on `max(0, cos)^2` around the common mean gives up to three
+/// ways to part them in two; in each, rows move until they settle with those they are most like. A split is judged
+/// by the alignment of its sides: the correlation of the traceless parts of their covariances. Over all
+/// rotations of one side its mean is 0 and its standard deviation `sqrt(2) / D`; groups of texts under one
+/// encoder measured 0.1 at the very least, and mostly 0.2 to 0.6.
 ///
-/// The null hypothesis is that the sides are parts of one space, which means here: aligned by at least 0.1. It is
+/// The null hypothesis is that the sides are groups of one space, which here means: aligned by at least 0.1. It is
 /// rejected when the size of the alignment is below 0.1 by more than its standard error times the normal quantile of
-/// `alpha / 3` (a test of equivalence with 0, Bonferroni over the three splits; far below 0 are the sides of a
-/// single space that was cut by its own scatter). Clusters of one space that share no directions at all, each
-/// with five or more of its own, break that assumption; they are told from spaces by number only (more than
-/// three groups, each unaligned with the others, are clusters).
+/// `alpha / 3` (a test of equivalence with 0, Bonferroni over the splits; far below 0 are the sides of a
+/// single space that was cut by its own scatter). A second sign has to agree, which only makes alarms rarer: the
+/// cosine of the sides' means, which for unrelated spaces has standard deviation `1 / sqrt(D)`, is at most
+/// three of these. And when the sides fall apart in their turn, into more than three unrelated groups in all, they
+/// are taken for clusters.
 ///
-/// Not seen: a space that is a small change of the other, in the same basis (fine-tuning, a slight rotation, a shift);
-/// a second space of fewer than 4 % of the rows or fewer than 20. Nothing is judged (`statistic` is `None`,
-/// `mixed` false) of fewer than 40 rows that differ, of fewer than 32 dimensions, of groups with fewer than five
-/// effective dimensions, or of groups that vary equally in all directions.
+/// `alpha` thus bounds the false alarms of one space whose groups have a tenth of their directions in common. Where
+/// they have none (texts of languages without a common word, in a space of counted words) two or three such groups
+/// are two spaces by all that geometry can tell.
+///
+/// Not seen: a space that is a change of the other in the same basis (fine-tuning, noise, a shift, a rotation by
+/// less than some 70 degrees); a second space of fewer than 4 % of the rows or fewer than 20; spaces that were centred
+/// or whitened together. Nothing is judged (`statistic` is `None`, `mixed` false) of fewer than 40 rows that differ,
+/// in fewer than 32 dimensions, and of groups with fewer than five effective dimensions, or that vary alike in
+/// all directions.
 ///
 /// Zero rows and rows that are not finite are left out; rows that are nearly copies of each other count once. Of
 /// more than 2000 rows (fewer beyond 800 dimensions, down to 300) a seeded sample is judged, and the rest told
-/// apart by it. `interrupt` is called every millisecond or so of work, and may unwind.
+/// apart by it. `interrupt` is called every few milliseconds of work or more often, and may unwind.
 ///
 /// A date is `since` when at most 5 % of the rows before and of those after it, and at most 10 % of the rows of each
 /// space, are on its wrong side.

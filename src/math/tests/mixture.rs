@@ -182,6 +182,21 @@ fn many_clusters_with_directions_of_their_own_are_not_spaces() {
 }
 
 #[test]
+fn groups_around_one_mean_are_one_space() {
+    let mut source = Source::new(18);
+    let mut spaces = [source.space(256), source.space(256)];
+    let which: Vec<usize> = (0..800).map(|i| i % 2).collect();
+    assert!(judge(&source.rows(&spaces, &which), 256).mixed);
+    spaces[1].mean = spaces[0].mean.clone();
+    let found = judge(&source.rows(&spaces, &which), 256);
+    assert!(!found.mixed, "{found:?}");
+    assert!(
+        found.statistic.is_some_and(|s| s.abs() < 0.02),
+        "it is the means that tell: {found:?}"
+    );
+}
+
+#[test]
 fn a_space_equal_in_all_directions_is_not_mixed() {
     let mut source = Source::new(6);
     for dims in [48, 384] {
