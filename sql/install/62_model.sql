@@ -171,7 +171,8 @@ BEGIN
                 HINT = format('For example: predecessor => %L.', before.version);
         END IF;
     ELSE
-        SELECT * INTO before FROM cvx.model_version v WHERE v.model = new_model AND v.version = $4;
+        SELECT * INTO before FROM cvx.model_version v
+        WHERE v.model = new_model AND v.version = $4 FOR KEY SHARE;
         IF NOT FOUND THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'undefined_object',
