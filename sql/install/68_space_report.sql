@@ -118,7 +118,7 @@ BEGIN
         FROM cvx._two_spaces(
             format(
                 'SELECT %1$s, %2$s, %3$s FROM %4$s t WHERE %5$I.vector_dims(%1$s) = %6$s
-                 ORDER BY sha256(%5$I.vector_send(%1$s)) LIMIT %7$s',
+                 ORDER BY sha256(%5$I.vector_send(%1$s)), 2, 3 LIMIT %7$s',
                 vec,
                 CASE WHEN ts_column IS NULL THEN 'NULL::timestamptz' ELSE format('t.%I::timestamptz', ts_column) END,
                 CASE WHEN entity_column IS NULL THEN 'NULL::text' ELSE format('t.%I::text', entity_column) END,
