@@ -107,6 +107,89 @@ def test_a_schema_of_somebody_else_is_not_adopted(create_database):
             conn.execute("DROP ROLE cvx_squatter")
 
 
+# What the roles of README may do with models. Each statement runs by itself and is undone; the first level at which it
+# succeeds. "nobody" stands for PUBLIC.
+LEVELS = ("nobody", "read", "write", "admin", "superuser")
+STATEMENTS = [
+    ("SELECT cvx.project('{}'::cvx.trajectory, 'v2', 'v2')", "read"),
+    ("SELECT cvx.project('[1,2]'::public.vector, 'v2', 'v1')", "read"),
+    ("SELECT cvx.canonical('e1', 'm')", "read"),
+    ("SELECT cvx.canonical_trajectory('e1', 'm')", "read"),
+    ("SELECT cvx.canonical_svg('e1', 'm')", "read"),
+    ("SELECT cvx.model_changepoints('e1', 'm')", "read"),
+    ("SELECT cvx.alignment_quality('m')", "read"),
+    ("SELECT cvx.alignment_map('m', 'v2')", "read"),
+    ("SELECT cvx.space_report('cvx.embedding', 'vec')", "read"),
+    ("SELECT * FROM cvx.model_version", "read"),
+    ("SELECT * FROM cvx.alignment", "read"),
+    ("SELECT cvx._max_align_dims(), cvx._registered_model(1), cvx._check_model(1, NULL, NULL)", "nobody"),
+    ("INSERT INTO cvx.embedding (space_id, entity_id, ts, vec, model_version) VALUES (1, 'x', now(), '[1,2]', 'v1')", "write"),
+    ("INSERT INTO cvx_space.v1 (entity_id, ts, vec, model_version) VALUES ('x', now(), '[1,2]', 'v1')", "write"),
+    ("COPY cvx_space.v1 (entity_id, ts, vec) FROM '/dev/null'", "superuser"),
+    ("SELECT cvx.create_model('n', 'v1', 'free')", "admin"),
+    ("SELECT cvx.create_model('m', 'v3', 'free', 'v2', auto_align => false)", "admin"),
+    ("SELECT cvx.align('m', 'v2')", "admin"),
+    ("SELECT cvx._align('m', 'v2', 'affine', 5)", "admin"),
+    ("SELECT cvx.drop_model('m', 'v2')", "admin"),
+    ("SELECT cvx.drop_model('m')", "admin"),
+    ("SELECT cvx.drop_space('v2', true)", "admin"),
+    ("SET cvx.model_mismatch = 'warning'", "admin"),
+    ("SET LOCAL cvx.model_mismatch = 'ignore'", "admin"),
+    ("SET cvx.alignment_max_pairs = 500", "nobody"),
+    ("SET cvx.projection_cache_size = 0", "nobody"),
+    ("UPDATE cvx.model_version SET model_hash = 'h'", "admin"),
+    ("UPDATE cvx.alignment SET status = 'aligned'", "admin"),
+    ("DELETE FROM cvx.alignment", "admin"),
+    ("SELECT nextval('cvx.alignment_revision_seq')", "admin"),
+    ("SELECT setval('cvx.alignment_revision_seq', 1)", "superuser"),
+    ("TRUNCATE cvx.alignment", "superuser"),
+    ("ALTER TABLE cvx.alignment DROP COLUMN rank", "superuser"),
+    ("CREATE TRIGGER t BEFORE UPDATE ON cvx.alignment EXECUTE FUNCTION suppress_redundant_updates_trigger()", "superuser"),
+    ("UPDATE cvx.space SET dims = 5", "superuser"),
+    ("SELECT cvx.grant_read('cvx_py_nobody')", "superuser"),
+]
+
+
+@pytest.fixture(scope="module")
+def levels(create_database):
+    """A database with an aligned model and a role of each level: a function that runs a statement as one of them."""
+    name = create_database()
+    with psycopg.connect(dbname=name, autocommit=True) as conn:
+        conn.execute("SELECT cvx.create_space(s, 2) FROM unnest(ARRAY['v1', 'v2', 'free']) s")
+        conn.execute("""
+            INSERT INTO cvx.embedding (space_id, entity_id, ts, vec)
+            SELECT cvx.space_id(s), 'e' || i, '2026-01-01', ARRAY[3 + sin(i), cos(2 * i)]::real[]::vector
+            FROM unnest(ARRAY['v1', 'v2']) s, generate_series(1, 110) i""")
+        conn.execute("SELECT cvx.create_model('m', 'v1', 'v1'), cvx.create_model('m', 'v2', 'v2', 'v1')")
+        assert conn.execute("SELECT cvx.space_id('v1')").fetchone() == (1,)
+        for level in LEVELS[:-1]:
+            role = f"cvx_py_{level}"
+            conn.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role}")
+            if level != "nobody":
+                conn.execute(f"SELECT cvx.grant_{level}('{role}')")
+
+        def state_of(statement: str, level: str) -> str | None:
+            """None, or the SQLSTATE."""
+            role = "" if level == "superuser" else f"SET LOCAL ROLE cvx_py_{level};"
+            try:
+                with conn.transaction(force_rollback=True):
+                    conn.execute(role + statement)
+            except psycopg.Error as error:
+                return error.sqlstate
+            return None
+
+        yield state_of
+        for level in LEVELS[:-1]:
+            conn.execute(f"DROP OWNED BY cvx_py_{level}; DROP ROLE cvx_py_{level}")
+
+
+@pytest.mark.parametrize("statement, first", STATEMENTS, ids=[statement for statement, _ in STATEMENTS])
+def test_each_level_may_do_what_it_is_for(levels, statement, first):
+    allowed = LEVELS.index(first)
+    expected = ["42501"] * allowed + [None] * (len(LEVELS) - allowed)
+    assert [levels(statement, level) for level in LEVELS] == expected
+
+
 def trap(what: str) -> str:
     return f"LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.trapped VALUES ('{what}'); RETURN NULL; END $$"
 
@@ -120,11 +203,19 @@ TRAPS = [
     f"CREATE FUNCTION public.octet_length(name) RETURNS int {trap('octet_length')}",
     f"CREATE FUNCTION public.to_json(text) RETURNS json {trap('to_json')}",
     f"CREATE FUNCTION public.now() RETURNS timestamptz {trap('now')}",
+    f"CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz {trap('clock_timestamp')}",
+    f"CREATE FUNCTION public.min(pg_catalog.timestamptz) RETURNS pg_catalog.timestamptz {trap('min')}",
+    f"CREATE FUNCTION public.hashtextextended(text, bigint) RETURNS bigint {trap('hashtextextended')}",
+    f"CREATE FUNCTION public.nextval(regclass) RETURNS bigint {trap('nextval')}",
+    f"CREATE FUNCTION public.sha256(bytea) RETURNS bytea {trap('sha256')}",
+    f"CREATE FUNCTION public.int_int(int, int) RETURNS bool {trap('operator')}",
     f"CREATE FUNCTION public.unnest(text[]) RETURNS text {trap('unnest')}",
     f"CREATE FUNCTION public.int_text(int, text) RETURNS bool {trap('operator')}",
     f"CREATE FUNCTION public.text_text(text, text) RETURNS bool {trap('operator')}",
     f"CREATE FUNCTION public.ts_ts(timestamptz, timestamptz) RETURNS bool {trap('operator')}",
     "CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.text_text)",
+    "CREATE OPERATOR public.= (LEFTARG = int, RIGHTARG = int, FUNCTION = public.int_int)",
+    "CREATE OPERATOR public.< (LEFTARG = int, RIGHTARG = int, FUNCTION = public.int_int)",
     "CREATE OPERATOR public.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = public.text_text)",
     "CREATE OPERATOR public.>= (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = public.ts_ts)",
     "CREATE OPERATOR public.<= (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = public.ts_ts)",
@@ -154,15 +245,31 @@ def test_traps_in_public_stay_shut(create_database, data_dir, when):
             [f"{data_dir}/changelog_v1.parquet"],
         )
         (entity,) = conn.execute("SELECT entity_id FROM cvx.embedding LIMIT 1").fetchone()
+        conn.execute("SELECT cvx.create_space('s2', 384)")
+        conn.execute("SELECT cvx.create_model('m', 'v1', 's')")
+        conn.execute(
+            "SELECT * FROM cvx.ingest_parquet(%s, 's2', 'package', 'uploaded_at', 'embedding', input_hash_column => 'text_sha256')",
+            [f"{data_dir}/changelog_v2.parquet"],
+        )
+        conn.execute("SELECT cvx.create_model('m', 'v2', 's2', 'v1')")
+        conn.execute("SELECT cvx.align('m', 'v2', 'affine')")
         for query in [
+            "SELECT cvx.canonical_trajectory(%s, 'm')",
+            "SELECT cvx.canonical_svg(%s, 'm')",
+            "SELECT cvx.model_changepoints(%s, 'm', penalty => 1) UNION ALL SELECT NULL",
+            "SELECT cvx.project(cvx.trajectory(%s, 's2'), 's2', 's')",
+            "SELECT cvx.project(vec, 's2', 's') FROM cvx_space.s2 WHERE entity_id OPERATOR(pg_catalog.=) %s",
             "SELECT cvx.changepoints(cvx.trajectory(%s, 's'))",
             "SELECT cvx.trajectory_svg(cvx.trajectory(%s, 's'))",
             "SELECT cvx.provenance(%s, 's')",
             "SELECT cvx.consistent_model(%s, 's')",
-            "SELECT cvx.drift(cvx.trajectory_agg(ts, vec)) FROM cvx.embedding WHERE entity_id OPERATOR(pg_catalog.=) %s",
+            "SELECT cvx.drift(cvx.trajectory_agg(ts, vec)) FROM cvx_space.s WHERE entity_id OPERATOR(pg_catalog.=) %s",
         ]:
             assert conn.execute(query, [entity]).fetchall()
         assert conn.execute("SELECT cvx.freshness()").fetchall()
+        assert conn.execute("SELECT cvx.alignment_quality('m'), cvx.alignment_map('m', 'v2')").fetchall()
+        assert conn.execute("SELECT cvx.space_report('cvx_space.s2', 'vec', 'ts', 'entity_id')").fetchall()
+        conn.execute("SELECT cvx.drop_model('m')")
         conn.execute("SELECT cvx.create_index('s')")
         conn.execute("CREATE ROLE cvx_trapped")
         conn.execute("SELECT cvx.grant_admin('cvx_trapped')")
