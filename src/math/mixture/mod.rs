@@ -65,7 +65,7 @@ pub struct Mixture {
 /// ways to part them in two; in each, rows move until they settle with those they are most like. A split is judged
 /// by the alignment of its sides: the correlation of the traceless parts of their covariances. Over all
 /// rotations of one side its mean is 0 and its standard deviation `sqrt(2) / D`; groups of texts under one
-/// encoder measured 0.1 at the very least, and mostly 0.2 to 0.6.
+/// encoder measured 0.09 at the very least, and mostly 0.2 to 0.6.
 ///
 /// The null hypothesis is that the sides are groups of one space, which here means: aligned by at least 0.1. It is
 /// rejected when the size of the alignment is below 0.1 by more than its standard error times the normal quantile of
