@@ -8,7 +8,7 @@ use super::{Error, Fitted};
 /// Penalties that are tried: powers of ten in quarters, times the mean eigenvalue of the scatter.
 const EXPONENTS: std::ops::RangeInclusive<i32> = -36..=12;
 const STEPS_PER_DECADE: f64 = 4.0;
-/// Of errors that differ by less than this share of what there is to explain, the larger penalty is taken.
+/// Of errors that differ by less than this share of what there is to explain, the smaller penalty is taken.
 const ROUNDING: f64 = 1e-12;
 /// Share of the degrees of freedom that a penalty must leave, for generalised cross-validation to be defined.
 const LEAST_FREEDOM: f64 = 0.01;
@@ -20,8 +20,8 @@ pub(super) struct Penalties {
     backward: f64,
 }
 
-/// Ridge regression (Hoerl and Kennard 1970): B minimises `‖Yc - Xc B‖² + λ ‖B‖²`, on centred data; the offset has no
-/// penalty. Backward is the same regression with roles swapped, not the inverse.
+/// Ridge regression (Hoerl and Kennard 1970): B minimises `‖Yc - Xc B‖² + λ ‖B‖²`, on centred data; the
+/// offset has no penalty. Backward is the same regression with roles swapped, not the inverse.
 pub(super) fn fit(scatter: &Scatter, penalties: Penalties) -> Result<Fitted, Error> {
     let penalty = or_mean(penalties.forward, scatter.square_x, scatter.xx.rows);
     let back = or_mean(penalties.backward, scatter.square_y, scatter.yy.rows);
@@ -66,9 +66,9 @@ fn ridge(xx: &Matrix, mut xy: Matrix, penalty: f64) -> Result<Matrix, Error> {
     }
 }
 
-/// The penalties with the least squared error of what `training` says of `validation` (scattered about the means
-/// of the training pairs); without validation pairs those with the least generalised cross-validation score
-/// (Golub, Heath and Wahba 1979).
+/// The penalties with the least squared error of what `training` says of `validation` (scattered about the
+/// means of the training pairs); without validation pairs those with the least generalised cross-validation
+/// score (Golub, Heath and Wahba 1979).
 pub(super) fn choose(training: &Scatter, validation: Option<&Scatter>) -> Result<Penalties, Error> {
     let direction = |xx: &Matrix, xy: &Matrix, square_y: f64, other: Option<(&Matrix, Matrix, f64)>| {
         let axes = eigen(xx)?;
@@ -95,8 +95,8 @@ pub(super) fn choose(training: &Scatter, validation: Option<&Scatter>) -> Result
     })
 }
 
-/// With `xx = U diag(w) Uᵀ` the solution is `U diag(f) Uᵀ xy`, `f = 1 / (w + λ)`, and its squared error over the validation
-/// pairs `square_y - 2 Σ f_i g_i + Σ f_i f_j h_ij`: all penalties cost one decomposition.
+/// With `xx = U diag(w) Uᵀ` the solution is `U diag(f) Uᵀ xy`, `f = 1 / (w + λ)`, and its squared error over
+/// the validation pairs `square_y - 2 Σ f_i g_i + Σ f_i f_j h_ij`: all penalties cost one decomposition.
 fn by_validation(
     axes: &Eigen,
     xy: &Matrix,
@@ -140,12 +140,13 @@ fn by_generalised_cross_validation(
     }))
 }
 
-/// The penalty of the grid with the least error; `error` takes the factors `1 / (w + λ)`. The largest one if none has any.
+/// The penalty of the grid with the least error, which `error` gives for the factors `1 / (w + λ)`; the
+/// largest one if no penalty has an error.
 fn least(axes: &Eigen, scale: f64, error: impl Fn(&[f64]) -> Option<f64>) -> f64 {
     let mean = axes.values.iter().sum::<f64>() / axes.values.len().max(1) as f64;
     let at = |exponent: i32| mean * 10f64.powf(f64::from(exponent) / STEPS_PER_DECADE);
     let mut best = (at(*EXPONENTS.end()), f64::INFINITY);
-    for exponent in EXPONENTS.rev() {
+    for exponent in EXPONENTS {
         let penalty = at(exponent);
         let factors: Vec<f64> = axes.values.iter().map(|w| (w + penalty).recip()).collect();
         if let Some(error) = error(&factors).filter(|e| *e < best.1 - ROUNDING * scale) {

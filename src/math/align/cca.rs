@@ -1,4 +1,5 @@
-//! Canonical correlations, and the map that takes each canonical variate of one space for its partner in the other.
+//! Canonical correlations, and the map that takes each canonical variate of one space for its partner in the
+//! other.
 
 use super::dense::{Eigen, Matrix, eigen, singular_values};
 use super::map::Map;
@@ -6,8 +7,9 @@ use super::moments::Scatter;
 use super::polar::{Polar, polar};
 use super::{Error, Fitted};
 
-/// Ridges are tried from `START` on, in steps of half a decade, as long as the error falls, within these bounds. In
-/// pairs: a ridge of κ weighs as much as κ pairs drawn from an isotropic distribution of the same total variance.
+/// Ridges are tried from `START` on, in steps of half a decade, as long as the error falls, within these
+/// bounds. In pairs: a ridge of κ weighs as much as κ pairs drawn from an isotropic distribution of the same
+/// total variance.
 const START: f64 = 300.0;
 const BOUNDS: std::ops::RangeInclusive<f64> = 1.0..=1e5;
 
@@ -21,7 +23,8 @@ struct Axes {
     unit: (f64, f64),
 }
 
-/// A map in the coordinates of the axes: `diag(1 / in) P diag(out)`, `in` and `out` the square roots of `w + κ unit`.
+/// A map in the coordinates of the axes: `diag(1 / in) P diag(out)`, `in` and `out` the square roots of `w +
+/// κ unit`.
 struct Matched {
     polar: Polar,
     root_x: Vec<f64>,
@@ -128,16 +131,18 @@ fn rotated(x: &Eigen, m: &Matrix, y: &Eigen) -> Result<Matrix, Error> {
     Matrix::product(half.view(), y.vectors.view())
 }
 
-/// Canonical matching: with `S = (Xcᵀ Xc + κ v I)` and T likewise of y (canonical ridge, Vinod 1976; v the mean variance of
-/// a coordinate), and P the polar factor of `S^-½ Xcᵀ Yc T^-½`, the map is `y = ȳ + (x - x̄) S^-½ P T^½`: the k-th canonical
-/// variate of x becomes the k-th of y, at full length. (The regression on canonical variates would shrink each by its
-/// correlation, and is ridge regression over again; neighbours survive better unshrunk.) As κ goes to 0 this is
-/// classical canonical correlation analysis, as κ grows it goes to the Procrustes rotation. Backward swaps the roles,
-/// which between equal dimensions is the exact inverse. Directions that no pair has seen: as `polar` with the identity
-/// between equal dimensions, else to the mean.
+/// Canonical matching: with `S = (Xcᵀ Xc + κ v I)` and T likewise of y (canonical ridge, Vinod 1976; v the
+/// mean variance of a coordinate), and P the polar factor of `S^-½ Xcᵀ Yc T^-½`, the map is `y = ȳ + (x - x̄)
+/// S^-½ P T^½`: the k-th canonical variate of x becomes the k-th of y, at full length. (The regression on
+/// canonical variates would shrink each by its correlation, and is ridge regression over again; neighbours
+/// survive better unshrunk.) As κ goes to 0 this is classical canonical correlation analysis, as κ grows it
+/// goes to the Procrustes rotation. Backward swaps the roles, which between equal dimensions is the exact
+/// inverse. Directions that no pair has seen: as `polar` with the identity between equal dimensions, else to
+/// the mean.
 ///
-/// The correlations are the singular values of `Qxᵀ Qy`, Q orthonormal bases of the centred vectors, as many as the
-/// smaller rank; of no more pairs than one side's rank, when those would all be 1, they are those of the ridged scatters.
+/// The correlations are the singular values of `Qxᵀ Qy`, Q orthonormal bases of the centred vectors, as many
+/// as the smaller rank; of no more pairs than one side's rank, when those would all be 1, they are those of
+/// the ridged scatters.
 pub(super) fn fit(scatter: &Scatter, ridge: f64) -> Result<Fitted, Error> {
     let (axes, matched) = solve(scatter, ridge)?;
     let (x, y) = (axes.x.vectors.view(), axes.y.vectors.view());
@@ -173,9 +178,9 @@ fn solve(scatter: &Scatter, ridge: f64) -> Result<(Axes, Matched), Error> {
     }
 }
 
-/// The ridge whose map from `training` has the least squared error over `validation` (scattered about the means of
-/// the training pairs): from `START` downhill to the nearest minimum. Without validation
-/// pairs, or when the training pairs do not vary, it is `START`.
+/// The ridge whose map from `training` has the least squared error over `validation` (scattered about the
+/// means of the training pairs): from `START` downhill to the nearest minimum. Without validation pairs, or
+/// when the training pairs do not vary, it is `START`.
 pub(super) fn choose(
     training: &Scatter,
     validation: Option<&Scatter>,

@@ -191,7 +191,8 @@ pub(super) struct Eigen {
     pub vectors: Matrix,
 }
 
-/// Eigenvalues and vectors of a symmetric positive semidefinite matrix; what rounding took below 0 counts as 0.
+/// Eigenvalues and vectors of a symmetric positive semidefinite matrix; what rounding took below 0 counts as
+/// 0.
 pub(super) fn eigen(m: &Matrix) -> Result<Eigen, Error> {
     let mut it = Eigen {
         values: filled(m.rows)?,
@@ -226,7 +227,8 @@ pub(super) fn rounding(dims: usize) -> f64 {
     4.0 * dims as f64 * f64::EPSILON
 }
 
-/// The solution B of `a B = rhs`, `a` positive definite by Cholesky; false, with `rhs` spoilt, when it is not.
+/// The solution B of `a B = rhs`, `a` positive definite by Cholesky; false, with `rhs` spoilt, when it is
+/// not.
 pub(super) fn solve(mut a: Matrix, rhs: &mut Matrix) -> Result<bool, Error> {
     let need = llt::factor::cholesky_in_place_scratch::<f64>(a.rows, Par::Seq, Spec::default());
     let mut buffer = workspace(need)?;

@@ -13,8 +13,8 @@ pub(super) struct Folds {
 }
 
 /// Splits pairs by entity: all of an entity's pairs go to one fold. The choice depends on the numbers of the
-/// entities alone. The first fold has a fifth of the entities, rounded up; the others come from the last on, so that of few
-/// entities none is for validation. A single entity is not held out.
+/// entities alone. The first fold has a fifth of the entities, rounded up; the others come from the last on,
+/// so that of few entities none is for validation. A single entity is not held out.
 pub(super) fn split(entity: &[u32]) -> Result<Folds, Error> {
     let mut known: Vec<u32> = filled(entity.len())?;
     known.copy_from_slice(entity);

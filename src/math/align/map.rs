@@ -40,7 +40,8 @@ impl Map {
         }
     }
 
-    /// The map `x -> mean_y + (x - mean_x) B`, `B` of `from × to`. Errors: a number beyond what `f32` holds, no memory.
+    /// The map `x -> mean_y + (x - mean_x) B`, `B` of `from × to`. Errors: a number beyond what `f32` holds,
+    /// no memory.
     pub(super) fn about(b: &Matrix, mean_x: &[f64], mean_y: &[f64]) -> Result<Map, Error> {
         let mut map = Map {
             from_dims: b.rows,
@@ -63,7 +64,8 @@ impl Map {
         }
     }
 
-    /// The image of `x` (`from_dims`) in `out` (`to_dims`). Sums are carried in `f32`, relative error about 1e-6.
+    /// The image of `x` (`from_dims`) in `out` (`to_dims`). Sums are carried in `f32`, relative error about
+    /// 1e-6.
     pub fn apply(&self, x: &[f32], out: &mut [f32]) {
         if self.from_dims == 0 {
             out.copy_from_slice(&self.offset);
@@ -93,8 +95,8 @@ impl Map {
         }
     }
 
-    /// This map, and `next` after it; summed in `f64`, so that a long chain loses no more than one rounding a step.
-    /// `next` must start from the dimensions in which this ends.
+    /// This map, and `next` after it; summed in `f64`, so that a long chain loses no more than one rounding a
+    /// step. `next` must start from the dimensions in which this ends.
     pub fn then(&self, next: &Map) -> Map {
         assert_eq!(self.to_dims, next.from_dims, "maps that do not meet");
         let (from, middle) = (self.from_dims, self.to_dims);
@@ -195,7 +197,8 @@ impl Map {
 /// Partial sums a row: four registers of the widest kind, enough to hide the latency of an addition.
 const LANES: usize = 64;
 
-/// `out = weights x + offset`. As in `kernels`, products and sums are rounded one by one, alike on every machine.
+/// `out = weights x + offset`. As in `kernels`, products and sums are rounded one by one, alike on every
+/// machine.
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn product(weights: &[f32], x: &[f32], offset: &[f32], out: &mut [f32]) {
     let rows = weights.chunks_exact(x.len());

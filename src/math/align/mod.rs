@@ -1,8 +1,8 @@
 //! Maps between two embedding spaces, fitted to pairs of vectors of the same things.
 //!
-//! A pair is the vector x that a new model gives to something and the vector y that its predecessor gave to it. Three
-//! methods: `procrustes`, `affine` and `cca` say what they fit. Every figure of merit is measured on entities that were held
-//! out; the map that is returned is then fitted to all pairs.
+//! A pair is the vector x that a new model gives to something and the vector y that its predecessor gave to
+//! it. Three methods: `procrustes`, `affine` and `cca` say what they fit. Every figure of merit is measured
+//! on entities that were held out; the map that is returned is then fitted to all pairs.
 
 mod affine;
 mod cca;
@@ -50,9 +50,10 @@ pub enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     One(Method),
-    /// Of the methods that apply, among those whose cross-validated recall@10 is not clearly below the best (by one
-    /// standard error of the difference, over entities), that of the least mean residual; without a recall the least
-    /// mean residual alone. The residual alone would choose maps that shrink: nearer in the mean, worse for retrieval.
+    /// By five-fold cross-validation, of the methods that apply: those whose mean residual is at most 1.5
+    /// times the least; of them those whose recall@10 is not clearly below the best (by one standard error of
+    /// the difference, over entities); of them that of the least mean residual. The residual alone would
+    /// choose maps that shrink: nearer in the mean, worse for retrieval.
     Auto,
 }
 
@@ -67,9 +68,10 @@ pub struct Quality {
     pub p99_residual: f64,
     /// Mean cosine of projected and true vector.
     pub mean_cosine: f64,
-    /// What serving through an upgrade gives: of the 10 nearest (by cosine) others of a held-out vector of the new model among
-    /// the held-out ones, the share that is among the 10 nearest old vectors of its projection, the pair's own
-    /// excluded. At most 2000 pairs, evenly chosen, and 1000 of them looked for; `None` below 20, of which ten would be found by chance.
+    /// What serving through an upgrade gives: of the 10 nearest (by cosine) others of a held-out vector of
+    /// the new model among the held-out ones, the share that is among the 10 nearest old vectors of its
+    /// projection, the pair's own excluded. At most 2000 pairs, evenly chosen, and 1000 of them looked for;
+    /// `None` below 20, of which ten would be found by chance.
     pub recall_at_10: Option<f64>,
 }
 
@@ -98,7 +100,8 @@ pub struct Fit {
     /// `None` when no entity could be held out: there is only one, or the others determine no map.
     pub quality: Option<Quality>,
     pub held_out: Vec<HeldOut>,
-    /// `held_out × to_dims`: projected minus true vector of each held-out pair, by the map fitted to the others.
+    /// `held_out × to_dims`: projected minus true vector of each held-out pair, by the map fitted to the
+    /// others.
     pub residuals: Vec<f32>,
 }
 
@@ -159,12 +162,12 @@ struct Fitted {
 
 /// Fits a map to pairs. All vectors must be finite.
 ///
-/// Of the entities a fifth, rounded up, is held out (chosen by a hash of their numbers), and another fifth chooses the
-/// penalties of `affine` and `cca`. The map is fitted to the four fifths, judged on the held-out pairs, and fitted
-/// again to all. All sums are in `f64`. Memory: some ten matrices of `dims × dims` in `f64`, and the held-out vectors.
-/// `interrupt` is called every few milliseconds of the passes over the vectors, and between decompositions, each of
-/// which takes time cubic in the dimensions (0.2 s at 768). `auto` compares by five-fold cross-validation, at about
-/// eight times the price of `procrustes`.
+/// Of the entities a fifth, rounded up, is held out (chosen by a hash of their numbers), and another fifth
+/// chooses the penalties of `affine` and `cca`. The map is fitted to the four fifths, judged on the held-out
+/// pairs, and fitted again to all. All sums are in `f64`. Memory: some ten matrices of `dims × dims` in
+/// `f64`, and the held-out vectors. `interrupt` is called every few milliseconds of the passes over the
+/// vectors, and between decompositions, each of which takes time cubic in the dimensions (0.2 s at 768).
+/// `auto` compares by five-fold cross-validation, at about eight times the price of `procrustes`.
 ///
 /// Errors: see [`Error`].
 pub fn fit(pairs: &Pairs<'_>, choice: Choice, interrupt: &mut dyn FnMut()) -> Result<Fit, Error> {

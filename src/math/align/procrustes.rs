@@ -6,10 +6,10 @@ use super::moments::Scatter;
 use super::polar::polar;
 use super::{Error, Fitted};
 
-/// Orthogonal Procrustes (Schönemann 1966; with scale Schönemann and Carroll 1970): the orthogonal R and scale s
-/// that minimise `Σ ‖y - ȳ - s (x - x̄) R‖²`. With `Xcᵀ Yc = U Σ Vᵀ`, `R = U Vᵀ` (a reflection where that fits better,
-/// as in scipy.linalg.orthogonal_procrustes) and `s = tr Σ / ‖Xc‖²`. On directions that no pair has seen R is
-/// as near to the identity as it can be (`polar`). The backward map is the exact inverse.
+/// Orthogonal Procrustes (Schönemann 1966; with scale Schönemann and Carroll 1970): the orthogonal R and
+/// scale s that minimise `Σ ‖y - ȳ - s (x - x̄) R‖²`. With `Xcᵀ Yc = U Σ Vᵀ`, `R = U Vᵀ` (a reflection where
+/// that fits better, as in scipy.linalg.orthogonal_procrustes) and `s = tr Σ / ‖Xc‖²`. On directions that no
+/// pair has seen R is as near to the identity as it can be (`polar`). The backward map is the exact inverse.
 pub(super) fn fit(scatter: &Scatter) -> Result<Fitted, Error> {
     let (forward, scale, rank) = rotation(scatter)?;
     let mut backward = forward.transposed()?;

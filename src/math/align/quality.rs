@@ -11,13 +11,14 @@ use crate::kernels::{dot, norm};
 const NEIGHBOURS: usize = 10;
 /// Below this many held-out pairs, ten neighbours of each are found by chance half of the time.
 const FEWEST: usize = 20;
-/// Held-out pairs that are searched, evenly chosen where there are more, and of them those that are looked for.
+/// Held-out pairs that are searched, evenly chosen where there are more, and of them those that are looked
+/// for.
 const SEARCHED: usize = 2000;
 const LOOKED_FOR: usize = 1000;
 /// Queries at a time.
 const BLOCK: usize = 256;
-/// Cosines closer than one over this are a tie, which the order of the pairs decides: duplicates must not be told apart by
-/// rounding.
+/// Cosines closer than one over this are a tie, which the order of the pairs decides: duplicates must not be
+/// told apart by rounding.
 const RESOLUTION: f32 = 1_048_576.0;
 
 /// What the held-out pairs say of a map.
@@ -25,8 +26,8 @@ pub(super) struct Measured {
     pub quality: Quality,
     /// Projected minus true vector, `held_out × to_dims`.
     pub residuals: Vec<f32>,
-    /// For each entity that was looked for, in one order for all maps: share of its neighbours found, summed over its
-    /// queries, and the number of those.
+    /// For each entity that was looked for, in one order for all maps: share of its neighbours found, summed
+    /// over its queries, and the number of those.
     pub found: Vec<(f64, f64)>,
 }
 
@@ -192,8 +193,8 @@ fn unit_rows<'a>(rows: impl ExactSizeIterator<Item = &'a [f32]>, dims: usize) ->
     Ok(unit)
 }
 
-/// For each query the ten candidates of the largest inner product. The k-th query is candidate `k * step` itself, which is
-/// excluded: a vector that is looked up is not yet stored.
+/// For each query the ten candidates of the largest inner product. The k-th query is candidate `k * step`
+/// itself, which is excluded: a vector that is looked up is not yet stored.
 fn nearest(
     queries: &[f32],
     step: usize,

@@ -7,6 +7,9 @@ use super::{Error, Fitted, Map, Method, Pairs, affine, cca, procrustes};
 
 /// A difference in recall that nobody would notice.
 const NEGLIGIBLE: f64 = 0.002;
+/// How many times the least mean residual a better recall may cost: trajectories are projected by the same
+/// map.
+const DEAREST: f64 = 1.5;
 
 /// A method with its penalties chosen.
 pub(super) enum Tuned {
@@ -130,7 +133,8 @@ impl Selection<'_> {
         )
     }
 
-    /// The methods with their penalties, chosen by the second fold, and the moments of all folds but the first.
+    /// The methods with their penalties, chosen by the second fold, and the moments of all folds but the
+    /// first.
     fn tune(&self, interrupt: &mut dyn FnMut()) -> Result<(Vec<Tuned>, Moments), Error> {
         let mut moments = self.moments(FOLDS - 1, interrupt)?;
         for fold in 2..FOLDS - 1 {
@@ -184,8 +188,9 @@ impl Selection<'_> {
         Ok(())
     }
 
-    /// Holds out the other folds too, one after the other: which of two maps finds more neighbours depends on the
-    /// entities asked, and a fifth of them is too few to tell. `moments` are those of all pairs, before and after.
+    /// Holds out the other folds too, one after the other: which of two maps finds more neighbours depends on
+    /// the entities asked, and a fifth of them is too few to tell. `moments` are those of all pairs, before
+    /// and after.
     fn cross_validate(
         &self,
         moments: &mut Moments,
@@ -225,17 +230,22 @@ fn preferred(candidates: &[Candidate]) -> usize {
         let places = candidates.iter().enumerate();
         places.filter_map(|(place, it)| Some((place, it.evidence.as_ref()?)))
     };
-    let Some((_, best)) = known().max_by(|a, b| a.1.recall().total_cmp(&b.1.recall())) else {
+    let least = known()
+        .map(|it| it.1.mean_residual())
+        .fold(f64::INFINITY, f64::min);
+    let affordable = || known().filter(|it| it.1.mean_residual() <= DEAREST * least);
+    let Some((_, best)) = affordable().max_by(|a, b| a.1.recall().total_cmp(&b.1.recall())) else {
         return 0;
     };
-    known()
+    affordable()
         .filter(|(_, it)| !clearly_below(&it.found, &best.found))
         .min_by(|a, b| a.1.mean_residual().total_cmp(&b.1.mean_residual()))
         .map_or(0, |it| it.0)
 }
 
 /// Whether a recall lies below the best by more than one standard error of their difference. Entities, not
-/// queries, are what is independent, so the error is that of a ratio of sums over entities (Cochran 1977, section 6).
+/// queries, are what is independent, so the error is that of a ratio of sums over entities (Cochran 1977,
+/// section 6).
 fn clearly_below(found: &[(f64, f64)], best: &[(f64, f64)]) -> bool {
     let asked: f64 = best.iter().map(|it| it.1).sum();
     if asked == 0.0 {

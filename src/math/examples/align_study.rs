@@ -1,7 +1,7 @@
 //! Fits maps to pairs in files, and prints what they are worth and how long they took.
 //!
-//! `align_study FROM TO ENTITY FROM_DIMS TO_DIMS [OUT]`: little-endian `f32` rows, `f32` rows, `u32` numbers; with OUT
-//! the maps are written to `OUT.<method>.forward` and `.backward` as `Map::to_bytes` gives them.
+//! `align_study FROM TO ENTITY FROM_DIMS TO_DIMS [OUT]`: little-endian `f32` rows, `f32` rows, `u32` numbers;
+//! with OUT the maps are written to `OUT.<method>.forward` and `.backward` as `Map::to_bytes` gives them.
 
 use std::error::Error;
 use std::time::Instant;
