@@ -409,14 +409,15 @@ impl Kept {
         between.add(&Moments::of_means(&error_mean, &true_mean), -entities);
         let weight = (entities - 1.0) / (entities - 1.0 + PRIOR_ENTITIES);
         let between = between.over(entities - 1.0).less(&within.over(freedom), inverse);
+        let typical = within.cross / within.truth;
         let slope = if between.truth > 0.0 {
-            between.cross / between.truth
+            typical + weight * (between.cross / between.truth - typical)
         } else {
-            within.cross / within.truth
+            typical
         };
         let noise = 1.0 + (2.0 * within.cross + within.error) / within.truth;
         Some(Kept {
-            shift: (1.0 + weight * slope).clamp(Self::SHIFT.0, Self::SHIFT.1),
+            shift: (1.0 + slope).clamp(Self::SHIFT.0, Self::SHIFT.1),
             noise: noise.clamp(Self::NOISE.0, Self::NOISE.1),
         })
     }

@@ -5,9 +5,10 @@ use std::f64::consts::PI;
 
 /// Nodes of the integral over the size of a change, each of the same prior probability.
 const NODES: usize = 512;
-/// Relative standard deviation of a gain and of the penalty beyond what is modelled: the latter is itself found from
-/// draws, and from one of two trajectories that differ.
-const LEAST_SPREAD: f64 = 0.05;
+/// Relative standard deviation of a penalty: it is found from draws, and from one of two trajectories that differ.
+const PENALTY_SPREAD: f64 = 0.03;
+/// Least relative standard deviation of a law, for the nodes to meet it.
+const LEAST_SPREAD: f64 = 0.01;
 
 /// The noise of the points beside a boundary, as variances.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,14 @@ impl Jump {
     }
 }
 
+/// What a break must gain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Penalty {
+    pub(super) gain: f64,
+    /// Probability that noise alone gains it anywhere.
+    pub(super) alpha: f64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Verdict {
     /// Probability that the trajectory in the canonical version has a change point there.
@@ -61,70 +70,127 @@ impl Verdict {
     }
 }
 
-/// The verdict on `jump`, whose break must gain `penalty` to count in the canonical version.
+/// The verdict on `jump`, as to whether its break gains the penalty in the canonical version.
 ///
 /// Either nothing changed, or the mean moved by `delta` noise standard deviations, with prior probability 1/2
-/// each; `delta` is half-Cauchy, as in the default t test (Jeffreys 1961; Rouder et al. 2009). The squared jump
-/// then has mean `delta^2 tr Sigma + v + tr B`, `v` what noise leaves in two means; its variance is that of
-/// the squared error over entities, of the error of its estimate, of the noise, and of their cross terms. It is taken
-/// as log-normal with these moments: positive, with the right tail that errors of entities show. A change counts
-/// when the canonical jump, of mean `delta^2 tr Sigma + v` and varying by the noise that the projection does not show,
-/// gains more than the penalty.
-pub(super) fn verdict(jump: Jump, noise: Noise, penalty: f64, error: &ErrorModel) -> Verdict {
+/// each; `delta` is half-Cauchy, as in the default t test (Jeffreys 1961; Rouder et al. 2009). Given `delta`, the squared
+/// jump and the one of the canonical version follow log-normal laws with the moments that `Moments` has. A change
+/// counts when the canonical jump gains more than the penalty.
+pub(super) fn verdict(jump: Jump, noise: Noise, penalty: Penalty, error: &ErrorModel) -> Verdict {
     if !error.is_known() {
         return Verdict {
             real: 0.5,
             p_value: 1.0,
         };
     }
-    let (n, m) = (jump.before as f64, jump.after as f64);
-    let left_by_noise = noise.before / n + noise.after / m;
-    let (bias, predictive) = (error.between(), error.predictive_variance());
-    let threshold = penalty / jump.weight();
-    if left_by_noise + bias <= 0.0 {
+    let threshold = penalty.gain / jump.weight();
+    let moments = Moments::of(jump, noise, error);
+    if moments.left + moments.bias <= 0.0 {
         let exceeds = jump.square > threshold;
         return Verdict {
             real: f64::from(u8::from(exceeds)),
             p_value: f64::from(u8::from(!exceeds)),
         };
     }
-    let bias_direction = if bias > 0.0 {
-        error.between_square() / bias
-    } else {
-        0.0
+    let (mut counts, mut all) = (Sum::default(), Sum::default());
+    let mut add = |moved: f64, ln_weight: f64| {
+        let density = moments.seen(moved).ln_density(jump.square) + ln_weight;
+        let beyond = moments.canonical(moved, jump.square).beyond(threshold);
+        // Noise alone gains the penalty with probability `alpha` at most, save for what the jump itself shows of it.
+        let shown = if moved > 0.0 { 1.0 } else { moments.shown(0.0) };
+        let beyond = shown * beyond + (1.0 - shown) * beyond.min(penalty.alpha);
+        all.add(density);
+        counts.add(density + beyond.ln());
     };
-    let noise_square = left_by_noise * left_by_noise / noise.directions;
-    let cross = 4.0 * (noise_square * error.between_square()).sqrt();
-    let none = Law::of(left_by_noise + bias, 2.0 * noise_square + predictive + cross);
-    let canonical_noise = noise.canonical.0 / n + noise.canonical.1 / m;
-    // The penalty is found from the noise that the projection shows; of the rest neither size nor shape is known.
-    let hidden = (1.0 - error.noise_kept()).max(0.0) / 2.0;
-    let unexplained = (error.within() / m).min(canonical_noise);
-    let (mut counts, mut counts_not) = (Sum::default(), Sum::default());
+    add(0.0, 0.0);
     for node in 0..NODES {
         let delta = (PI / 2.0 * (node as f64 + 0.5) / NODES as f64).tan();
-        let moved = delta * delta * noise.canonical.0;
-        let seen = error.shift_kept() * moved + left_by_noise;
-        let variance = predictive + 4.0 * seen * bias_direction;
-        let density = Law::of(seen + bias, variance).ln_density(jump.square);
-        let variance = (2.0 * unexplained + 4.0 * moved) * unexplained / noise.directions;
-        let mean = moved + canonical_noise;
-        let beyond = Law::of(mean, variance + (hidden * mean).powi(2)).beyond(threshold);
-        counts.add(density + beyond.ln());
-        counts_not.add(density + (1.0 - beyond).ln());
+        add(delta * delta * noise.canonical.0, -(NODES as f64).ln());
     }
-    let change = -(NODES as f64).ln();
-    let mut other = Sum::default();
-    other.add(none.ln_density(jump.square));
-    other.add(counts_not.ln() + change);
-    let against = other.ln() - counts.ln() - change;
+    let real = (counts.ln() - all.ln()).exp();
     Verdict {
-        real: if against.is_nan() {
-            0.5
-        } else {
-            1.0 / (1.0 + against.exp())
-        },
-        p_value: none.beyond(jump.square),
+        real: if real.is_nan() { 0.5 } else { real.min(1.0) },
+        p_value: moments.seen(0.0).beyond(jump.square),
+    }
+}
+
+/// What a squared jump is made of.
+struct Moments {
+    /// What noise leaves in the difference of two means, as projected and in the canonical version.
+    left: f64,
+    left_canonical: f64,
+    /// The part of the latter that the projection does not show.
+    hidden: f64,
+    directions: f64,
+    /// Expected squared error common to the points after, its variance, and its trace of squares.
+    bias: f64,
+    bias_variance: f64,
+    bias_square: f64,
+    /// Part of a change that the projection shows.
+    shift_kept: f64,
+    /// Relative variance of the penalty.
+    penalty_variance: f64,
+}
+
+impl Moments {
+    fn of(jump: Jump, noise: Noise, error: &ErrorModel) -> Moments {
+        let (n, m) = (jump.before as f64, jump.after as f64);
+        let left_canonical = noise.canonical.0 / n + noise.canonical.1 / m;
+        // The penalty is found from the noise that the projection shows; of the rest neither size nor shape is known.
+        let unseen = (1.0 - error.noise_kept()).max(0.0) / 2.0;
+        Moments {
+            left: noise.before / n + noise.after / m,
+            left_canonical,
+            hidden: (error.within() / m).min(left_canonical),
+            directions: noise.directions,
+            bias: error.between(),
+            bias_variance: error.predictive_variance(),
+            bias_square: error.between_square(),
+            shift_kept: error.shift_kept(),
+            penalty_variance: PENALTY_SPREAD * PENALTY_SPREAD + unseen * unseen,
+        }
+    }
+
+    /// Variance of a squared jump of squared mean `moved` by noise of squared size `left`.
+    fn by_noise(&self, moved: f64, left: f64) -> f64 {
+        (2.0 * left + 4.0 * moved) * left / self.directions
+    }
+
+    /// Variance of the squared jump by the error: of the squared error over entities and of its estimate, and of the product
+    /// of the error with change and noise, both taken to lie along the directions of the error.
+    fn by_error(&self, moved: f64) -> f64 {
+        if self.bias <= 0.0 {
+            return self.bias_variance;
+        }
+        let noise_square = self.left * self.left / self.directions;
+        self.bias_variance
+            + 4.0 * moved * self.bias_square / self.bias
+            + 4.0 * (noise_square * self.bias_square).sqrt()
+    }
+
+    /// Share of the variance of a squared jump that noise has, the rest being error.
+    fn shown(&self, moved: f64) -> f64 {
+        let (noise, error) = (self.by_noise(moved, self.left), self.by_error(moved));
+        if noise > 0.0 { noise / (noise + error) } else { 0.0 }
+    }
+
+    /// The law of the squared jump when the mean of the canonical version moved by `moved`, squared.
+    fn seen(&self, moved: f64) -> Law {
+        let shown = self.shift_kept * moved;
+        let variance = self.by_noise(shown, self.left) + self.by_error(shown);
+        Law::of(shown + self.left + self.bias, variance)
+    }
+
+    /// The law of the squared jump of the canonical version, given also that seen: that of noise which both show,
+    /// regressed on `square`, plus what is hidden. The penalty's variance counts here.
+    fn canonical(&self, moved: f64, square: f64) -> Law {
+        let shown = self.shift_kept * moved;
+        let share = self.shown(shown);
+        let expected = moved + self.left_canonical;
+        let surprise = share * (square - shown - self.left - self.bias);
+        let mean = (expected + surprise).max(LEAST_SPREAD * expected);
+        let variance = self.by_noise(shown, self.left) * (1.0 - share) + self.by_noise(moved, self.hidden);
+        Law::of(mean, variance + self.penalty_variance * mean * mean)
     }
 }
 
