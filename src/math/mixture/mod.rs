@@ -80,7 +80,7 @@ pub struct Mixture {
 /// are two spaces by all that geometry can tell.
 ///
 /// Not seen: a space that is a change of the other in the same basis (fine-tuning, noise, a shift, a rotation by
-/// less than some 70 degrees); a second space of fewer than 4 % of the rows or fewer than 20; spaces that were centred
+/// less than some 80 degrees); a second space of fewer than 4 % of the rows or fewer than 20; spaces that were centred
 /// or whitened together. Nothing is judged (`statistic` is `None`, `mixed` false) of fewer than 40 rows that differ,
 /// in fewer than 32 dimensions, and of groups with fewer than five effective dimensions, or that vary alike in
 /// all directions.
