@@ -35,9 +35,10 @@ struct Moments {
 /// mean with variance `2 / ((D - 1)(D + 2))`.
 ///
 /// The traces are estimated without bias from inner products: `tr(A^2)` after Himeno and Yamada (2014,
-/// *Journal of Multivariate Analysis* 130), across the groups as in Li and Chen (2012, *Annals of Statistics* 40).
-/// The standard error is the jackknife's to first order, over rows or over blocks (entities, where given) if that is
-/// larger, with the variance under rotations added to it: in few dimensions unrelated bases tell nothing.
+/// *Journal of Multivariate Analysis* 130), across the groups as in Li and Chen (2012, *Annals of Statistics*
+/// 40). The standard error is the jackknife's to first order, over rows or over blocks (entities, where
+/// given) if that is larger, with the variance under rotations added to it: in few dimensions unrelated bases
+/// tell nothing.
 ///
 /// `gram` holds inner products, `first` and `second` the rows of each group, `dims` the dimensions in
 /// which rows differ, `block` the entity of each row. `None` when a group has fewer than 4 rows, fewer than 5
@@ -100,9 +101,9 @@ pub(super) fn alignment(
     })
 }
 
-/// Cosine of the means of two groups, both less their part along the vector of ones: models whose coordinates are
-/// never negative have that part in common, and nothing else. `levels` are the rows' mean coordinates over `dims`.
-/// 0 when a mean is nothing but that part.
+/// Cosine of the means of two groups, both less their part along the vector of ones: models whose coordinates
+/// are never negative have that part in common, and nothing else. `levels` are the rows' mean coordinates
+/// over `dims`. 0 when a mean is nothing but that part.
 pub(super) fn mean_cosine(
     gram: &Dense,
     first: &[usize],
@@ -182,8 +183,9 @@ fn means(gram: &Dense, with: &[usize], of: &[usize]) -> Vec<f64> {
         .collect()
 }
 
-/// Sum of the squared influences; where rows come in blocks, the sum over these of their squared sums if it is
-/// larger. It is not where a side is of one block or two, whose influences cancel around the side's own mean.
+/// Sum of the squared influences; where rows come in blocks, the sum over these of their squared sums if it
+/// is larger. It is not where a side is of one block or two, whose influences cancel around the side's own
+/// mean.
 fn summed_squares(
     first: &[usize],
     of_first: &[f64],
@@ -208,8 +210,8 @@ fn summed_squares(
     by_block.max(by_row)
 }
 
-/// The number that a standard normal variable exceeds with probability `tail` (Wichura 1988, algorithm AS 241,
-/// seven digits).
+/// The number that a standard normal variable exceeds with probability `tail` (Wichura 1988, algorithm AS
+/// 241, seven digits).
 pub(super) fn upper_quantile(tail: f64) -> f64 {
     let centred = 0.5 - tail;
     if centred.abs() <= 0.425 {

@@ -2,8 +2,8 @@
 
 /// Largest share of strays among the rows before the date, and among those from it on.
 const STRAYS_OF_TIME: f64 = 0.05;
-/// Largest share of a space's rows that are on the wrong side of the date: keeps a date at the very edge, with
-/// next to no rows beyond it, from passing for one that parts a small space from a large one.
+/// Largest share of a space's rows that are on the wrong side of the date: keeps a date at the very edge,
+/// with next to no rows beyond it, from passing for one that parts a small space from a large one.
 const STRAYS_OF_SPACE: f64 = 0.1;
 
 /// A date from which on (nearly) all rows are of one space, and before which (nearly) all are of the other.
@@ -14,9 +14,9 @@ pub(super) struct Date {
     pub(super) label: bool,
 }
 
-/// The date that leaves the smallest summed shares of strays before and after it; `None` when more than 5 % are
-/// strays on either side of it, or more than 10 % of either label's rows. `time` is a time of the rows, and rows
-/// of one time are never parted.
+/// The date that leaves the smallest summed shares of strays before and after it; `None` when more than 5 %
+/// are strays on either side of it, or more than 10 % of either label's rows. `time` is a time of the rows,
+/// and rows of one time are never parted.
 pub(super) fn date(rows: impl Iterator<Item = (i64, bool)>) -> Option<Date> {
     let mut rows: Vec<(i64, bool)> = rows.collect();
     rows.sort_unstable();

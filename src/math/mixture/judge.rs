@@ -8,8 +8,8 @@ use crate::kernels;
 /// Rows of each side that another row is compared to.
 const REFERENCES: usize = 128;
 
-/// A side is what its rows are alike in: judged as in the split itself, by the mean of `max(0, cos)^2` around the
-/// mean of all rows looked at.
+/// A side is what its rows are alike in: judged as in the split itself, by the mean of `max(0, cos)^2` around
+/// the mean of all rows looked at.
 pub(super) struct Judge<'a> {
     /// Mean of the rows at unit length, and its squared length.
     mean: Vec<f32>,

@@ -29,8 +29,8 @@ impl Similarity {
         &self.values[i * self.len..(i + 1) * self.len]
     }
 
-    /// Up to `most` different splits with at least `least` rows on each side, those of least similarity across
-    /// first; `true` marks one side.
+    /// Up to `most` different splits with at least `least` rows on each side, those of least similarity
+    /// across first; `true` marks one side.
     pub(super) fn splits(&self, least: usize, most: usize, interrupt: &mut dyn FnMut()) -> Vec<Vec<bool>> {
         let nodes = self.tree(interrupt);
         let Some(root) = nodes.last() else {
@@ -117,8 +117,8 @@ impl Similarity {
         (0..self.len).map(leaf).collect()
     }
 
-    /// Moves each row to the side that it is more like, relative to how alike the rows of that side are, until
-    /// none moves. A side that would fall below `least` rows ends it.
+    /// Moves each row to the side that it is more like, relative to how alike the rows of that side are,
+    /// until none moves. A side that would fall below `least` rows ends it.
     fn settled(&self, mut side: Vec<bool>, least: usize, interrupt: &mut dyn FnMut()) -> Vec<bool> {
         for _ in 0..ROUNDS {
             let (affinity, likeness) = self.affinities(&side, interrupt);
@@ -140,8 +140,8 @@ impl Similarity {
         voted
     }
 
-    /// The side of most of each row's nearest neighbours, by their similarity: those hardly ever lie in another
-    /// space, where a row that is like few others may be taken for one of the smaller side.
+    /// The side of most of each row's nearest neighbours, by their similarity: those hardly ever lie in
+    /// another space, where a row that is like few others may be taken for one of the smaller side.
     fn voted(&self, side: &[bool], interrupt: &mut dyn FnMut()) -> Vec<bool> {
         (0..self.len)
             .map(|i| {
@@ -156,8 +156,8 @@ impl Similarity {
             .collect()
     }
 
-    /// The mean similarity of each row to the `false` and to the `true` side (itself left out), and of each side
-    /// the mean similarity of two of its rows.
+    /// The mean similarity of each row to the `false` and to the `true` side (itself left out), and of each
+    /// side the mean similarity of two of its rows.
     pub(super) fn affinities(&self, side: &[bool], interrupt: &mut dyn FnMut()) -> (Vec<[f64; 2]>, [f64; 2]) {
         let second: Vec<f32> = side.iter().map(|&s| if s { 1.0 } else { 0.0 }).collect();
         let first: Vec<f32> = second.iter().map(|s| 1.0 - s).collect();
@@ -178,7 +178,8 @@ impl Similarity {
     }
 }
 
-/// Which side a row belongs to, by its mean similarities to both, each relative to how alike that side's rows are.
+/// Which side a row belongs to, by its mean similarities to both, each relative to how alike that side's rows
+/// are.
 pub(super) fn more_like_second(affinity: [f64; 2], likeness: [f64; 2]) -> bool {
     affinity[1] * likeness[0].sqrt() > affinity[0] * likeness[1].sqrt()
 }

@@ -1,8 +1,8 @@
 //! Whether vectors of one dimension come from one embedding space or from two.
 //!
-//! Two models that were not trained from each other lay their axes in unrelated directions. What tells them from
-//! topics, languages or kinds of document within one model is thus not that the vectors form two groups, but
-//! that the directions in which the one group varies say nothing about those in which the other does.
+//! Two models that were not trained from each other lay their axes in unrelated directions. What tells them
+//! from topics, languages or kinds of document within one model is thus not that the vectors form two groups,
+//! but that the directions in which the one group varies say nothing about those in which the other does.
 
 mod alignment;
 mod dating;
@@ -17,7 +17,8 @@ use structure::{Split, Structure};
 
 /// Most rows whose structure is looked at; the others are only told apart by it.
 const MOST_ROWS: usize = 2000;
-/// Products of pairs of those rows, times the dimension, that are affordable: of wide vectors fewer are looked at.
+/// Products of pairs of those rows, times the dimension, that are affordable: of wide vectors fewer are
+/// looked at.
 const MOST_PRODUCTS: usize = 3_200_000_000;
 const FEWEST_ROWS: usize = 300;
 /// More spaces than this are not a history of model swaps but clusters, each with directions of its own.
@@ -40,14 +41,15 @@ pub struct Sample<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     pub mixed: bool,
-    /// Alignment of the two groups nearest to unrelated, in [-1, 1] but for its error: 0 for unrelated spaces, 1
-    /// for covariances alike up to scale.
-    /// `None` when there is nothing to judge (see [`two_spaces`]).
+    /// Alignment of the two groups nearest to unrelated, in [-1, 1] but for its error: 0 for unrelated
+    /// spaces, 1 for covariances alike up to scale. `None` when there is nothing to judge (see
+    /// [`two_spaces`]).
     pub statistic: Option<f64>,
-    /// The size of the statistic is below this when the groups are unrelated; a negative one is too uncertain for
-    /// any statistic. `None` with the statistic.
+    /// The size of the statistic is below this when the groups are unrelated; a negative one is too uncertain
+    /// for any statistic. `None` with the statistic.
     pub threshold: Option<f64>,
-    /// The bound asked for on the probability of calling one space two, under the assumption of [`two_spaces`].
+    /// The bound asked for on the probability of calling one space two, under the assumption of
+    /// [`two_spaces`].
     pub false_alarm_rate: f64,
     /// Share of all rows that `second` marks.
     pub share: f64,
@@ -61,36 +63,36 @@ pub struct Mixture {
 
 /// Looks for two unrelated embedding spaces in one column.
 ///
-/// Rows are scaled to unit length. An average-linkage tree on `max(0, cos)^2` around the common mean gives up to three
-/// ways to part them in two; in each, rows move until they settle with those they are most like. A split is judged
-/// by the alignment of its sides: the correlation of the traceless parts of their covariances. Over all
-/// rotations of one side its mean is 0 and its standard deviation `sqrt(2) / D`; groups of texts under one
-/// encoder measured 0.09 at the very least, and mostly 0.2 to 0.6.
+/// Rows are scaled to unit length. An average-linkage tree on `max(0, cos)^2` around the common mean gives up
+/// to three ways to part them in two; in each, rows move until they settle with those they are most like. A
+/// split is judged by the alignment of its sides: the correlation of the traceless parts of their
+/// covariances. Over all rotations of one side its mean is 0 and its standard deviation `sqrt(2) / D`; groups
+/// of texts under one encoder measured 0.09 at the very least, and mostly 0.2 to 0.6.
 ///
-/// The null hypothesis is that the sides are groups of one space, which here means: aligned by at least 0.1. It is
-/// rejected when the size of the alignment is below 0.1 by more than its standard error times the normal quantile of
-/// `alpha / 3` (a test of equivalence with 0, Bonferroni over the splits; far below 0 are the sides of a
-/// single space that was cut by its own scatter). A second sign has to agree, which only makes alarms rarer: the
-/// cosine of the sides' means, which for unrelated spaces has standard deviation `1 / sqrt(D)`, is at most
-/// three of these. And when the sides fall apart in their turn, into more than three unrelated groups in all, they
-/// are taken for clusters.
+/// The null hypothesis is that the sides are groups of one space, which here means: aligned by at least 0.1.
+/// It is rejected when the size of the alignment is below 0.1 by more than its standard error times the
+/// normal quantile of `alpha / 3` (a test of equivalence with 0, Bonferroni over the splits; far below 0 are
+/// the sides of a single space that was cut by its own scatter). A second sign has to agree, which only makes
+/// alarms rarer: the cosine of the sides' means, which for unrelated spaces has standard deviation `1 /
+/// sqrt(D)`, is at most three of these. And when the sides fall apart in their turn, into more than three
+/// unrelated groups in all, they are taken for clusters.
 ///
-/// `alpha` thus bounds the false alarms of one space whose groups have a tenth of their directions in common. Where
-/// they have none (texts of languages without a common word, in a space of counted words) two or three such groups
-/// are two spaces by all that geometry can tell.
+/// `alpha` thus bounds the false alarms of one space whose groups have a tenth of their directions in common.
+/// Where they have none (texts of languages without a common word, in a space of counted words) two or three
+/// such groups are two spaces by all that geometry can tell.
 ///
-/// Not seen: a space that is a change of the other in the same basis (fine-tuning, noise, a shift, a rotation by
-/// less than some 80 degrees); a second space of fewer than 4 % of the rows or fewer than 20; spaces that were centred
-/// or whitened together. Nothing is judged (`statistic` is `None`, `mixed` false) of fewer than 40 rows that differ,
-/// in fewer than 32 dimensions, and of groups with fewer than five effective dimensions, or that vary alike in
-/// all directions.
+/// Not seen: a space that is a change of the other in the same basis (fine-tuning, noise, a shift, a rotation
+/// by less than some 80 degrees); a second space of fewer than 4 % of the rows or fewer than 20; spaces that
+/// were centred or whitened together. Nothing is judged (`statistic` is `None`, `mixed` false) of fewer than
+/// 40 rows that differ, in fewer than 32 dimensions, and of groups with fewer than five effective dimensions,
+/// or that vary alike in all directions.
 ///
-/// Zero rows and rows that are not finite are left out; rows that are nearly copies of each other count once. Of
-/// more than 2000 rows (fewer beyond 800 dimensions, down to 300) a seeded sample is judged, and the rest told
-/// apart by it. `interrupt` is called every few milliseconds of work or more often, and may unwind.
+/// Zero rows and rows that are not finite are left out; rows that are nearly copies of each other count once.
+/// Of more than 2000 rows (fewer beyond 800 dimensions, down to 300) a seeded sample is judged, and the rest
+/// told apart by it. `interrupt` is called every few milliseconds of work or more often, and may unwind.
 ///
-/// A date is `since` when at most 5 % of the rows before and of those after it, and at most 10 % of the rows of each
-/// space, are on its wrong side.
+/// A date is `since` when at most 5 % of the rows before and of those after it, and at most 10 % of the rows
+/// of each space, are on its wrong side.
 ///
 /// Errors: `alpha` outside (0, 1), lengths that do not agree, no memory.
 pub fn two_spaces(sample: &Sample, alpha: f64, interrupt: &mut dyn FnMut()) -> Result<Mixture, Error> {
@@ -169,7 +171,8 @@ fn usable(sample: &Sample, interrupt: &mut dyn FnMut()) -> Vec<usize> {
         .collect()
 }
 
-/// A seeded sample without replacement, in the order of the rows. Random, since rows of a table may well alternate.
+/// A seeded sample without replacement, in the order of the rows. Random, since rows of a table may well
+/// alternate.
 fn chosen(usable: &[usize], dims: usize) -> Vec<usize> {
     let affordable = ((MOST_PRODUCTS / dims) as f64).sqrt() as usize;
     let most = affordable.clamp(FEWEST_ROWS, MOST_ROWS);

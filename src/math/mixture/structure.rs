@@ -103,7 +103,8 @@ impl Structure {
         self.kept.len()
     }
 
-    /// The split of `rows` that is least aligned, relative to what it has to be; `None` when none can be judged.
+    /// The split of `rows` that is least aligned, relative to what it has to be; `None` when none can be
+    /// judged.
     pub(super) fn best_split(
         &self,
         rows: &[usize],
@@ -230,8 +231,8 @@ fn inverse_distances(gram: &Dense, rows: &[usize], centring: &[f64]) -> Vec<f64>
         .collect()
 }
 
-/// `max(0, cos)^2` of the rows around their mean, which has no part of a common offset, and none of the negative
-/// similarity that two groups have around it.
+/// `max(0, cos)^2` of the rows around their mean, which has no part of a common offset, and none of the
+/// negative similarity that two groups have around it.
 fn similarity(gram: &Dense, rows: &[usize], interrupt: &mut dyn FnMut()) -> Similarity {
     let n = rows.len();
     let centre = centring(gram, rows, interrupt);

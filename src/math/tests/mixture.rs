@@ -315,7 +315,8 @@ fn rows_of_one_entity_count_as_one() {
     };
     let mut other = Source::new(12);
     let [one, two] = [other.space(128), other.space(128)];
-    // Aligned in part, so that the error is that of the rows: where they move as one it is wider by nearly root 8.
+    // Aligned in part, so that the error is that of the rows: where they move as one it is wider by nearly
+    // root 8.
     let rows = draw(&[one.clone(), one.turned(60.0)]);
     let (alone, owner): (Vec<u32>, Vec<u32>) = (0..800).map(|i| (i, i / 8)).unzip();
     let by_row = threshold(&rows, None);

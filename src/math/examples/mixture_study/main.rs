@@ -1,6 +1,7 @@
 //! Detection and false alarms of `mixture::two_spaces`.
 //!
-//! `mixture_study mix A B [DRAWS] [ROWS] [entity]`: B mixed into A, by share, at random and from a date on; and each alone.
+//! `mixture_study mix A B [DRAWS] [ROWS] [entity]`: B mixed into A, by share, at random and
+//! from a date on; and each alone.
 //! `mixture_study clusters A [DRAWS] [entity]`: few entities of A, and half of the rows from one entity.
 //! `mixture_study changed A [DRAWS] [ROWS] [entity]`: A with a small change of itself, half and half.
 //! `mixture_study synthetic [DRAWS]`: clusters and spaces of known structure.
@@ -131,7 +132,8 @@ impl Tally {
             }
         };
         println!(
-            "{name:44} mixed {:3}/{} judged {:3}  statistic {:20} threshold {:20} mislabelled {:18} dated {} right {}",
+            "{name:44} mixed {:3}/{} judged {:3}  statistic {:20} threshold {:20} mislabelled {:18} \
+             dated {} right {}",
             self.mixed,
             self.draws,
             self.judged,
