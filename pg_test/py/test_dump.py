@@ -8,7 +8,16 @@ import pytest
 from conftest import connect
 
 ROLES = ("py_dump_reader", "py_dump_writer", "py_dump_admin")
-TABLES = ("cvx.space", "cvx.embedding", "cvx.sync_run", "cvx.dead_letter", "public.kept", "public.kept_by_hash")
+TABLES = (
+    "cvx.space",
+    "cvx.embedding",
+    "cvx.model_version",
+    "cvx.alignment",
+    "cvx.sync_run",
+    "cvx.dead_letter",
+    "public.kept",
+    "public.kept_by_hash",
+)
 
 
 def run(*command):
@@ -44,6 +53,23 @@ def source(create_database, data_dir):
             INSERT INTO cvx.embedding (space_id, entity_id, ts, vec, attrs)
                 VALUES (cvx.space_id('odd "name" -- '), E'tab\\t\\\\ and "quote"', '0044-03-15 BC', '[1e-45,-0,3.4e38]', '{"a": null}');
             SELECT cvx.create_index('v1', 'cosine');
+            -- A chain of three with a version whose space is gone, a pending one, and the first one's row moved behind the others.
+            SELECT cvx.create_space('middle', 384);
+            INSERT INTO cvx.embedding (space_id, entity_id, ts, vec) SELECT cvx.space_id('middle'), entity_id, ts, vec FROM cvx_space.v2;
+            SELECT cvx.create_model('texts', 'minilm-v1', 'v1');
+            SELECT cvx.create_model('texts', 'middle', 'middle', 'minilm-v1');
+            SELECT cvx.create_model('texts', 'last', 'v2', 'middle');
+            SELECT cvx.align('texts', 'last', 'affine', 5);
+            SELECT cvx.drop_space('middle', true);
+            SELECT cvx.create_model('it''s "odd"', '"; --', 'odd "name" -- ', model_hash => 'hash');
+            SELECT cvx.create_space('waits', 2);
+            SELECT cvx.create_model('texts', 'waits', 'waits', 'last');
+            UPDATE cvx.model_version SET model_hash = 'known since' WHERE version = 'minilm-v1';
+            -- Rows that the guard would refuse were let in once.
+            SET cvx.model_mismatch = 'ignore';
+            INSERT INTO cvx_space.waits (entity_id, ts, vec, model_version, model_hash) VALUES ('e', '2026-01-01', '[1,2]', 'another', 'hash');
+            UPDATE cvx_space.v1 SET model_version = 'someone else''s' WHERE entity_id = 'six';
+            RESET cvx.model_mismatch;
             CREATE TABLE kept (entity_id text PRIMARY KEY, t cvx.trajectory NOT NULL DEFAULT '{}', u cvx.trajectory[]);
             INSERT INTO kept SELECT entity_id, cvx.trajectory(entity_id, 'v1'), ARRAY[cvx.trajectory(entity_id, 'v2')]
                 FROM (SELECT DISTINCT entity_id FROM cvx_space.v1) q;
@@ -154,6 +180,38 @@ def test_catalog_is_the_same(source, restored, way, what):
     with connect(source) as before, connect(restored(way)) as after:
         expected = before.execute(CATALOG[what]).fetchall()
         assert expected and after.execute(CATALOG[what]).fetchall() == expected
+
+
+PROJECTED = """SELECT md5(string_agg(vector_send(cvx.project(vec, 'v2', 'v1'))::text, '' ORDER BY entity_id, ts))
+               FROM cvx.embedding WHERE space_id = cvx.space_id('v2')"""
+CANONICAL = "SELECT md5(string_agg(c::text, '' ORDER BY c::text)) FROM kept, cvx.canonical_trajectory(entity_id, 'texts') c"
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_projections_are_the_same_to_the_bit(source, restored, way):
+    with connect(source) as before, connect(restored(way)) as after:
+        for query in (PROJECTED, CANONICAL):
+            (expected,) = before.execute(query).fetchone()
+            assert expected is not None and after.execute(query).fetchone() == (expected,)
+        quality = "SELECT q::text FROM cvx.alignment_quality('texts') q"
+        expected = before.execute(quality).fetchall()
+        assert len(expected) == 3 and after.execute(quality).fetchall() == expected
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_the_guard_is_up_again(restored, way):
+    """Rows that were let in are back; new ones are judged; a new fit has a number of its own."""
+    with connect(restored(way)) as conn:
+        assert conn.execute("SELECT model_version FROM cvx_space.waits").fetchone() == ("another",)
+        with pytest.raises(psycopg.errors.CheckViolation):
+            conn.execute(
+                "INSERT INTO cvx_space.waits (entity_id, ts, vec, model_version) VALUES ('e', now(), '[1,2]', 'x')"
+            )
+        (highest,) = conn.execute("SELECT max(revision) FROM cvx.alignment").fetchone()
+        with conn.transaction(force_rollback=True):
+            conn.execute("SELECT cvx.drop_model('texts', 'waits')")
+            conn.execute("SELECT cvx.create_model('texts', 'waits', 'waits', 'last')")
+            assert conn.execute("SELECT max(revision) FROM cvx.alignment").fetchone()[0] > highest
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)

@@ -60,7 +60,9 @@ DO $$ BEGIN
 EXCEPTION WHEN unique_violation THEN RAISE NOTICE 'one version a space';
 END $$;
 CALL pg_temp.raises($$INSERT INTO model_version (model, version, dims) VALUES ('', 'v2', 2)$$);
+CALL pg_temp.raises($$WITH two AS (INSERT INTO model_version (model, version, predecessor, dims) VALUES ('m', 'v2', 'v1', 2)) UPDATE model_version SET version = 'v0'$$);
 CALL pg_temp.raises($$INSERT INTO alignment (model, version) VALUES ('m', 'v9')$$);
+CALL pg_temp.raises($$INSERT INTO alignment (model, version) VALUES ('n', 'v1')$$);
 CALL pg_temp.raises($$INSERT INTO alignment (model, version, status) VALUES ('m', 'v1', 'nearly')$$);
 
 -- Overlap that is there is used at once; overlap that comes later, by cvx.align.
@@ -114,6 +116,7 @@ CALL pg_temp.raises($$SELECT canonical_svg('e101', 'm')$$);
 -- What it does not touch goes on.
 SELECT pg_temp.r6(project('[5,3]'::vector, 'm4', 'm1')) AS outside, canonical('e1', 'm') IS NOT NULL AS of_an_entity_outside;
 CALL pg_temp.raises($$SELECT drop_model('m', 'v2')$$);
+CALL pg_temp.raises($$DELETE FROM model_version WHERE version = 'v2'$$);
 SELECT count(*) FROM alignment_quality('m');
 -- With no first version at all.
 UPDATE model_version SET predecessor = 'v4' WHERE version = 'v1';
@@ -155,6 +158,8 @@ CALL pg_temp.raises($$SELECT drop_model('m', 'v9')$$);
 CALL pg_temp.raises($$SELECT drop_model('nothing', 'v1')$$);
 CALL pg_temp.raises($$SELECT drop_model('m', 'v1')$$);
 CALL pg_temp.raises($$SELECT drop_model('m', 'wide')$$);
+CALL pg_temp.raises($$UPDATE model_version SET version = 'big' WHERE version = 'huge'$$);
+CALL pg_temp.raises($$UPDATE alignment SET version = 'big' WHERE version = 'huge'$$);
 SELECT drop_model('m', 'huge');
 SELECT drop_model('m', 'wide');
 SELECT version, status FROM alignment_quality('m');

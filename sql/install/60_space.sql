@@ -153,7 +153,15 @@ BEGIN
             ERRCODE = 'null_value_not_allowed',
             MESSAGE = 'drop_space needs the name of a space';
     END IF;
-    -- The lock comes first, so that no row arrives between the look and the drop.
+    -- The locks come first, so that no row and no registration arrives between the look and the drop. In the order of
+    -- cvx.create_model, which locks the space and then reads it.
+    PERFORM FROM cvx.space s WHERE s.space_id = old_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'undefined_object',
+            MESSAGE = format('space %s does not exist', to_json(drop_space.name)),
+            HINT = 'It was dropped just now.';
+    END IF;
     EXECUTE format('LOCK TABLE cvx_space.%I IN ACCESS EXCLUSIVE MODE', drop_space.name);
     EXECUTE format('SELECT EXISTS (SELECT FROM cvx_space.%I)', drop_space.name) INTO has_rows;
     IF has_rows AND drop_space.cascade IS NOT TRUE THEN
@@ -173,6 +181,7 @@ BEGIN
     END IF;
     EXECUTE format('DROP TABLE cvx_space.%I %s', drop_space.name,
         CASE WHEN drop_space.cascade THEN 'CASCADE' ELSE 'RESTRICT' END);
+    UPDATE cvx.model_version v SET space_id = NULL WHERE v.space_id = old_id;
     DELETE FROM cvx.space s WHERE s.space_id = old_id;
 END
 $$;

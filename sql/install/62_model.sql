@@ -7,14 +7,12 @@ CREATE TABLE cvx.model_version (
     version text NOT NULL
         CHECK (pg_catalog.octet_length(version) OPERATOR(pg_catalog.>=) 1
            AND pg_catalog.octet_length(version) OPERATOR(pg_catalog.<=) 255),
-    space_id int UNIQUE REFERENCES cvx.space (space_id) ON DELETE SET NULL,
+    space_id int UNIQUE,
     predecessor text,
     model_hash text,
     dims int NOT NULL,
     registered_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (model, version),
-    CONSTRAINT model_version_predecessor_fkey
-        FOREIGN KEY (model, predecessor) REFERENCES cvx.model_version (model, version),
     CONSTRAINT model_version_not_its_own_predecessor CHECK (predecessor OPERATOR(pg_catalog.<>) version)
 );
 CREATE UNIQUE INDEX model_version_first ON cvx.model_version (model) WHERE predecessor IS NULL;
@@ -62,8 +60,7 @@ CREATE TABLE cvx.alignment (
     anchors bytea,
     revision bigint NOT NULL DEFAULT pg_catalog.nextval('cvx.alignment_revision_seq'),
     computed_at timestamptz,
-    PRIMARY KEY (model, version),
-    FOREIGN KEY (model, version) REFERENCES cvx.model_version (model, version) ON DELETE CASCADE
+    PRIMARY KEY (model, version)
 );
 -- Floats do not compress, and compressed they would have to be unpacked at every load.
 ALTER TABLE cvx.alignment
@@ -93,6 +90,53 @@ COMMENT ON COLUMN cvx.alignment.backward IS 'the map from the predecessor''s spa
 COMMENT ON COLUMN cvx.alignment.anchors IS 'held-out vectors and their residuals';
 COMMENT ON COLUMN cvx.alignment.revision IS 'number of the fit: another one is another map';
 SELECT pg_catalog.pg_extension_config_dump('cvx.alignment', '');
+
+-- Foreign keys would stand in the way of a restore: pg_restore -j fills the tables of an extension in any order, and
+-- pg_dump warns of a table that refers to itself. The scripts of both switch off the check of function bodies.
+CREATE FUNCTION cvx._check_versions() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    orphan cvx.model_version;
+BEGIN
+    IF current_setting('check_function_bodies') = 'off' THEN
+        RETURN NULL;
+    END IF;
+    IF tg_op = 'DELETE' THEN
+        DELETE FROM cvx.alignment a
+        WHERE NOT EXISTS (SELECT FROM cvx.model_version v WHERE v.model = a.model AND v.version = a.version);
+    END IF;
+    SELECT v.* INTO orphan FROM cvx.model_version v
+    WHERE v.predecessor IS NOT NULL
+      AND NOT EXISTS (SELECT FROM cvx.model_version p WHERE p.model = v.model AND p.version = v.predecessor)
+    ORDER BY v.model, v.version LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'foreign_key_violation',
+            MESSAGE = format('version %s of model %s would have no predecessor: there is no version %s',
+                to_json(orphan.version), to_json(orphan.model), to_json(orphan.predecessor)),
+            HINT = 'cvx.create_model and cvx.drop_model keep the versions of a model together.';
+    END IF;
+    SELECT a.model, a.version INTO orphan.model, orphan.version FROM cvx.alignment a
+    WHERE NOT EXISTS (SELECT FROM cvx.model_version v WHERE v.model = a.model AND v.version = a.version)
+    ORDER BY a.model, a.version LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'foreign_key_violation',
+            MESSAGE = format('there would be an alignment without its version: model %s, version %s',
+                to_json(orphan.model), to_json(orphan.version)),
+            HINT = 'cvx.create_model and cvx.drop_model keep them together.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION cvx._check_versions() IS
+    'refuses a version without its predecessor and an alignment without its version; drops the alignments of dropped versions';
+CREATE TRIGGER versions AFTER INSERT OR DELETE OR UPDATE OF model, version, predecessor ON cvx.model_version
+    FOR EACH STATEMENT EXECUTE FUNCTION cvx._check_versions();
+CREATE TRIGGER versions AFTER INSERT OR UPDATE OF model, version ON cvx.alignment
+    FOR EACH STATEMENT EXECUTE FUNCTION cvx._check_versions();
 
 -- Any writer's row is checked against the registration, whether or not the writer may read that table.
 CREATE FUNCTION cvx._registered_model(space_id int, OUT version text, OUT model_hash text)
@@ -141,6 +185,12 @@ BEGIN
             MESSAGE = 'the names of a model and its version have 1 to 255 bytes';
     END IF;
     SELECT * INTO of_space FROM cvx.space s WHERE s.space_id = cvx.space_id($3) FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'undefined_object',
+            MESSAGE = format('space %s does not exist', to_json($3)),
+            HINT = 'It was dropped just now.';
+    END IF;
     SELECT * INTO taken FROM cvx.model_version v WHERE v.space_id = of_space.space_id;
     IF FOUND THEN
         RAISE EXCEPTION USING
@@ -223,6 +273,9 @@ BEGIN
             MESSAGE = 'drop_model needs the name of a model';
     END IF;
     IF drop_model.version IS NOT NULL THEN
+        -- Versions that are just being made to follow it hold a lock on it.
+        PERFORM FROM cvx.model_version v
+        WHERE v.model = drop_model.model AND v.version = drop_model.version FOR UPDATE;
         SELECT v.version INTO successor FROM cvx.model_version v
         WHERE v.model = drop_model.model AND v.predecessor = drop_model.version ORDER BY v.version LIMIT 1;
         IF FOUND THEN
