@@ -156,28 +156,37 @@ impl Moments {
         (2.0 * left + 4.0 * moved) * left / self.directions
     }
 
-    /// Variance of the squared jump by the error: of the squared error over entities and of its estimate, and of the product
-    /// of the error with change and noise, both taken to lie along the directions of the error.
+    /// Variance of the squared jump by the error, `moved` the squared change: of the squared error over entities and of its
+    /// estimate; of the product of the error with change and noise, both taken to lie along the directions of the error;
+    /// and of what is shown of a change, more of one to where other entities are than of one away from them.
     fn by_error(&self, moved: f64) -> f64 {
-        if self.bias <= 0.0 {
-            return self.bias_variance;
-        }
+        let shown = self.shift_kept * moved;
+        let direction = if self.bias > 0.0 {
+            self.bias_square / self.bias
+        } else {
+            0.0
+        };
         let noise_square = self.left * self.left / self.directions;
+        let either = (1.0 - self.shift_kept) * shown / 2.0;
         self.bias_variance
-            + 4.0 * moved * self.bias_square / self.bias
+            + 4.0 * shown * direction
             + 4.0 * (noise_square * self.bias_square).sqrt()
+            + either * either
     }
 
     /// Share of the variance of a squared jump that noise has, the rest being error.
     fn shown(&self, moved: f64) -> f64 {
-        let (noise, error) = (self.by_noise(moved, self.left), self.by_error(moved));
+        let (noise, error) = (
+            self.by_noise(self.shift_kept * moved, self.left),
+            self.by_error(moved),
+        );
         if noise > 0.0 { noise / (noise + error) } else { 0.0 }
     }
 
     /// The law of the squared jump when the mean of the canonical version moved by `moved`, squared.
     fn seen(&self, moved: f64) -> Law {
         let shown = self.shift_kept * moved;
-        let variance = self.by_noise(shown, self.left) + self.by_error(shown);
+        let variance = self.by_noise(shown, self.left) + self.by_error(moved);
         Law::of(shown + self.left + self.bias, variance)
     }
 
@@ -185,7 +194,7 @@ impl Moments {
     /// regressed on `square`, plus what is hidden. The penalty's variance counts here.
     fn canonical(&self, moved: f64, square: f64) -> Law {
         let shown = self.shift_kept * moved;
-        let share = self.shown(shown);
+        let share = self.shown(moved);
         let expected = moved + self.left_canonical;
         let surprise = share * (square - shown - self.left - self.bias);
         let mean = (expected + surprise).max(LEAST_SPREAD * expected);

@@ -142,7 +142,10 @@ fn an_error_as_large_as_the_jump_leaves_doubt() {
             &mut || (),
         );
         let raw = raw.expect("valid input").change_points;
-        assert!(raw.iter().any(|c| c.index.abs_diff(30) <= 3), "the artifact is plain to see");
+        assert!(
+            raw.iter().any(|c| c.index.abs_diff(30) <= 3),
+            "the artifact is plain to see"
+        );
         let found = judged(&values, &boundaries, &Options::default());
         let verdict = found.iter().find(|c| c.boundary.is_some()).expect("a verdict");
         assert_eq!(verdict.classification, Classification::ModelArtifact);

@@ -24,7 +24,7 @@ fn retrains() -> Vec<(String, Retrain)> {
     let mut all = Vec::new();
     for (law, name) in [(Law::Isotropic, "isotropic"), (Law::Anisotropic, "j^-0.7")] {
         for method in [Method::Procrustes, Method::Affine] {
-            for noise in [0.02, 0.1, 0.3, 1.0] {
+            for noise in [0.02, 0.1, 0.3] {
                 for common in [0.0, 0.5] {
                     let retrain = Retrain {
                         law,
