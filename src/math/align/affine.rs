@@ -60,50 +60,57 @@ fn ridge(xx: &Matrix, mut xy: Matrix, penalty: f64) -> Result<Matrix, Error> {
         .step_by(xx.rows + 1)
         .for_each(|x| *x += penalty);
     if solve(a, &mut xy)? {
-        Ok(xy)
-    } else {
-        Err(Error::NoConvergence)
+        return Ok(xy);
     }
+    // Rounding hides the penalty from Cholesky; the eigenvalues are known not to be negative.
+    let axes = eigen(xx)?;
+    let factors: Vec<f64> = axes.values.iter().map(|w| (w + penalty).recip()).collect();
+    let mut b = Matrix::product(axes.vectors.view().transpose(), xy.view())?;
+    b.scale_rows(&factors);
+    Matrix::product(axes.vectors.view(), b.view())
 }
 
 /// The penalties with the least squared error of what `training` says of `validation` (scattered about the
 /// means of the training pairs); without validation pairs those with the least generalised cross-validation
 /// score (Golub, Heath and Wahba 1979).
 pub(super) fn choose(training: &Scatter, validation: Option<&Scatter>) -> Result<Penalties, Error> {
-    let direction = |xx: &Matrix, xy: &Matrix, square_y: f64, other: Option<(&Matrix, Matrix, f64)>| {
-        let axes = eigen(xx)?;
-        if axes.rank() == 0 {
-            return Ok(0.0);
-        }
-        match other {
-            Some((xx, xy_there, square_y)) => by_validation(&axes, xy, xx, &xy_there, square_y),
-            None => by_generalised_cross_validation(&axes, xy, square_y, training.pairs),
-        }
-    };
-    let yx = training.xy.transposed()?;
-    let forward = match validation {
-        Some(v) => Some((&v.xx, v.xy.copy()?, v.square_y)),
-        None => None,
-    };
-    let backward = match validation {
-        Some(v) => Some((&v.yy, v.xy.transposed()?, v.square_x)),
-        None => None,
+    let (x_to_y, y_to_x) = match validation {
+        Some(there) => (
+            by_validation(&training.xx, &training.xy, &there.xx, &there.xy, there.square_y)?,
+            by_validation(
+                &training.yy,
+                &training.xy.transposed()?,
+                &there.yy,
+                &there.xy.transposed()?,
+                there.square_x,
+            )?,
+        ),
+        None => (
+            by_generalised_cross_validation(&training.xx, &training.xy, training.square_y, training.pairs)?,
+            by_generalised_cross_validation(
+                &training.yy,
+                &training.xy.transposed()?,
+                training.square_x,
+                training.pairs,
+            )?,
+        ),
     };
     Ok(Penalties {
-        forward: direction(&training.xx, &training.xy, training.square_y, forward)?,
-        backward: direction(&training.yy, &yx, training.square_x, backward)?,
+        forward: x_to_y,
+        backward: y_to_x,
     })
 }
 
 /// With `xx = U diag(w) Uᵀ` the solution is `U diag(f) Uᵀ xy`, `f = 1 / (w + λ)`, and its squared error over
 /// the validation pairs `square_y - 2 Σ f_i g_i + Σ f_i f_j h_ij`: all penalties cost one decomposition.
 fn by_validation(
-    axes: &Eigen,
+    xx: &Matrix,
     xy: &Matrix,
     xx_there: &Matrix,
     xy_there: &Matrix,
     square_y: f64,
 ) -> Result<f64, Error> {
+    let axes = eigen(xx)?;
     let u = axes.vectors.view();
     let here = Matrix::product(u.transpose(), xy.view())?;
     let there = Matrix::product(u.transpose(), xy_there.view())?;
@@ -111,7 +118,7 @@ fn by_validation(
     let mut h = Matrix::product(here.view(), here.view().transpose())?;
     let spread = Matrix::product(u.transpose(), Matrix::product(xx_there.view(), u)?.view())?;
     h.values.iter_mut().zip(&spread.values).for_each(|(h, s)| *h *= s);
-    Ok(least(axes, square_y, |f| {
+    Ok(least(&axes, square_y, |f| {
         let linear: f64 = f.iter().zip(&g).map(|(f, g)| f * g).sum();
         let quadratic: f64 = h
             .columns()
@@ -123,15 +130,16 @@ fn by_validation(
 }
 
 fn by_generalised_cross_validation(
-    axes: &Eigen,
+    xx: &Matrix,
     xy: &Matrix,
     square_y: f64,
     pairs: usize,
 ) -> Result<f64, Error> {
+    let axes = eigen(xx)?;
     let here = Matrix::product(axes.vectors.view().transpose(), xy.view())?;
     let squares = row_products(&here, &here);
     let freedom = pairs.saturating_sub(1) as f64;
-    Ok(least(axes, square_y, |f| {
+    Ok(least(&axes, square_y, |f| {
         let terms = f.iter().zip(&axes.values).zip(&squares);
         let explained: f64 = terms.map(|((f, w), s)| s * (2.0 * f - f * f * w)).sum();
         let used: f64 = f.iter().zip(&axes.values).map(|(f, w)| f * w).sum();
@@ -141,9 +149,12 @@ fn by_generalised_cross_validation(
 }
 
 /// The penalty of the grid with the least error, which `error` gives for the factors `1 / (w + λ)`; the
-/// largest one if no penalty has an error.
+/// largest one if no penalty has an error, 0 where nothing varies.
 fn least(axes: &Eigen, scale: f64, error: impl Fn(&[f64]) -> Option<f64>) -> f64 {
-    let mean = axes.values.iter().sum::<f64>() / axes.values.len().max(1) as f64;
+    if axes.rank() == 0 {
+        return 0.0;
+    }
+    let mean = axes.values.iter().sum::<f64>() / axes.values.len() as f64;
     let at = |exponent: i32| mean * 10f64.powf(f64::from(exponent) / STEPS_PER_DECADE);
     let mut best = (at(*EXPONENTS.end()), f64::INFINITY);
     for exponent in EXPONENTS {

@@ -227,8 +227,7 @@ pub(super) fn rounding(dims: usize) -> f64 {
     4.0 * dims as f64 * f64::EPSILON
 }
 
-/// The solution B of `a B = rhs`, `a` positive definite by Cholesky; false, with `rhs` spoilt, when it is
-/// not.
+/// Solves `a B = rhs` in place, `a` positive definite, by Cholesky; false, with `rhs` as it was, when it is not.
 pub(super) fn solve(mut a: Matrix, rhs: &mut Matrix) -> Result<bool, Error> {
     let need = llt::factor::cholesky_in_place_scratch::<f64>(a.rows, Par::Seq, Spec::default());
     let mut buffer = workspace(need)?;

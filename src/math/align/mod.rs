@@ -167,7 +167,7 @@ struct Fitted {
 /// pairs, and fitted again to all. All sums are in `f64`. Memory: some ten matrices of `dims × dims` in
 /// `f64`, and the held-out vectors. `interrupt` is called every few milliseconds of the passes over the
 /// vectors, and between decompositions, each of which takes time cubic in the dimensions (0.2 s at 768).
-/// `auto` compares by five-fold cross-validation, at about eight times the price of `procrustes`.
+/// `auto` compares by five-fold cross-validation, at about ten times the price of `procrustes`.
 ///
 /// Errors: see [`Error`].
 pub fn fit(pairs: &Pairs<'_>, choice: Choice, interrupt: &mut dyn FnMut()) -> Result<Fit, Error> {

@@ -95,7 +95,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_map_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..64), head in any::<bool>()) {
+    fn any_bytes_are_a_map_or_an_error(
+        bytes in proptest::collection::vec(any::<u8>(), 0..64), head in any::<bool>(),
+    ) {
         let mut all = if head { b"cvm1\x01\0\0\0\x02\0\0\0".to_vec() } else { Vec::new() };
         all.extend(bytes);
         if let Ok(map) = Map::from_bytes(&all) {
