@@ -76,3 +76,41 @@ def test_drop_and_create_again_in_one_session(create_database):
             left = "SELECT count(*) FROM pg_namespace WHERE nspname IN ('cvx', 'cvx_space')"
             assert conn.execute(left).fetchone() == (0,)
             conn.execute("CREATE EXTENSION cvx")
+
+
+def test_a_session_does_not_mix_up_two_extensions(create_database):
+    """Numbers of fits start anew with the extension; maps that the session kept of the one before must not serve."""
+    with connect(create_database()) as conn:
+        for shift in (1, 2, 3):
+            conn.execute("SELECT cvx.create_space('old', 2), cvx.create_space('new', 2)")
+            conn.execute(
+                """INSERT INTO cvx.embedding (space_id, entity_id, ts, vec)
+                   SELECT cvx.space_id(s), 'e' || i, '2026-01-01',
+                          ARRAY[5 + sin(i) + CASE s WHEN 'old' THEN %s ELSE 0 END, cos(2 * i)]::real[]::vector
+                   FROM unnest(ARRAY['old', 'new']) s, generate_series(1, 30) i""",
+                (shift,),
+            )
+            conn.execute("SELECT cvx.create_model('m', 'v1', 'old')")
+            conn.execute("SELECT cvx.create_model('m', 'v2', 'new', 'v1')")
+            conn.execute("INSERT INTO cvx_space.new (entity_id, ts, vec) VALUES ('only new', '2026-01-02', '[7,1]')")
+            moved = """SELECT round((cvx.project('[7,1]'::vector, 'new', 'old') <-> '[7,1]')::numeric, 3),
+                              round(c.alignment_residual::numeric, 3) FROM cvx.canonical_trajectory('only new', 'm') c"""
+            assert conn.execute(moved).fetchone() == (shift, shift)
+            with pytest.raises(psycopg.errors.CheckViolation):
+                conn.execute(
+                    "INSERT INTO cvx_space.new (entity_id, ts, vec, model_version) VALUES ('x', now(), '[1,2]', 'v1')"
+                )
+            conn.execute("DROP EXTENSION cvx CASCADE")
+            conn.execute("CREATE EXTENSION cvx")
+
+
+def test_settings_of_a_server_that_preloads_it(preloaded):
+    with connect("postgres", host=str(preloaded), port=5432, user="postgres") as conn:
+        (count,) = conn.execute("SELECT count(*) FROM pg_settings WHERE name LIKE 'cvx.%'").fetchone()
+        assert count == 3
+        conn.execute("ALTER SYSTEM SET cvx.model_mismatch = 'warning'")
+        conn.execute("SELECT pg_reload_conf()")
+    with connect("postgres", host=str(preloaded), port=5432, user="postgres") as conn:
+        assert conn.execute("SHOW cvx.model_mismatch").fetchone() == ("warning",)
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            conn.execute("ALTER SYSTEM SET cvx.model_mismatch = 'sometimes'")

@@ -16,8 +16,8 @@ use crate::catalog::statement::Moment;
 use crate::error::Error;
 use crate::guc;
 
-/// What a product was made of: the numbers of the fits along its path, with the direction of each.
-type Recipe = Vec<(i64, alignment::Direction)>;
+/// What a product was made of: the fits along its path, with the direction of each.
+type Recipe = Vec<(model::Revision, alignment::Direction)>;
 
 /// A product is found again by what it was made of and what it is.
 struct Kept {

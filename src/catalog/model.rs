@@ -1,15 +1,20 @@
 use cvx_sources::Registered;
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::{Statements, internal, prepared};
 use crate::error::Error;
+use crate::types::TimestampTz;
 
 thread_local! {
     static REGISTERED: Statements<()> = Statements::default();
     static VERSIONS: Statements<()> = Statements::default();
     static MODEL_OF: Statements<()> = Statements::default();
 }
+
+/// What tells a fit from every other: its number, and its time, since the numbers start anew with the extension.
+pub type Revision = (i64, TimestampTz);
 
 /// A row of cvx.model_version with the state of its alignment.
 #[derive(Clone, Debug)]
@@ -22,8 +27,8 @@ pub struct Version {
     pub dims: usize,
     /// Of its alignment to the predecessor; None for the first version.
     pub status: Option<String>,
-    /// The number of the fit; None when there is no map.
-    pub revision: Option<i64>,
+    /// None when there is no map.
+    pub revision: Option<Revision>,
 }
 
 /// The model version registered for a space, read with the rights of the extension's owner.
@@ -49,7 +54,7 @@ pub fn versions(model: &str) -> Result<Vec<Version>, ErrorReport> {
     let found = Spi::connect(|client| {
         let statement = prepared(&VERSIONS, (), || {
             let query = "SELECT v.version, v.predecessor, s.space_id, s.name, v.dims, a.status,
-                    CASE WHEN a.forward IS NOT NULL THEN a.revision END
+                    CASE WHEN a.forward IS NOT NULL THEN a.revision END, a.computed_at
                 FROM cvx.model_version v
                 LEFT JOIN cvx.space s ON s.space_id OPERATOR(pg_catalog.=) v.space_id
                 LEFT JOIN cvx.alignment a ON a.model OPERATOR(pg_catalog.=) v.model
@@ -60,6 +65,10 @@ pub fn versions(model: &str) -> Result<Vec<Version>, ErrorReport> {
         })?;
         let rows = client.select(&*statement, None, &[model.into()])?;
         rows.map(|row| {
+            let at = row
+                .get::<TimestampWithTimeZone>(8)?
+                .map(TimestampTz::from)
+                .unwrap_or_default();
             Ok(Version {
                 version: row.get(1)?.unwrap_or_default(),
                 predecessor: row.get(2)?,
@@ -67,7 +76,7 @@ pub fn versions(model: &str) -> Result<Vec<Version>, ErrorReport> {
                 space: row.get(4)?,
                 dims: row.get::<i32>(5)?.unwrap_or_default().unsigned_abs() as usize,
                 status: row.get(6)?,
-                revision: row.get(7)?,
+                revision: row.get::<i64>(7)?.map(|number| (number, at)),
             })
         })
         .collect::<Result<Vec<_>, pgrx::spi::Error>>()
