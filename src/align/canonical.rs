@@ -225,21 +225,32 @@ impl Canonical {
         };
         let vectors: HashMap<TimestampTz, VectorResult> =
             embedding::vectors(before_space, entity_id, (first, last))?.into_iter().collect();
-        let map = along(&self.chain, &self.chain.path(before, 0)?, versions[before].dims)?;
-        let mut projected = vec![0.0; self.dims];
-        let mut measured = Vec::with_capacity(pairs.len());
+        let from_dims = versions[before].dims;
+        let mut rows = zeros(pairs.len() * from_dims)?;
+        let mut places = Vec::with_capacity(pairs.len());
         for (ts, other) in pairs {
             let index = part.places.binary_search_by_key(&ts, |&place| self.times[place]);
             let (Ok(index), Some(vector)) = (index, vectors.get(&other)) else {
                 continue;
             };
-            if vector.as_slice().len() == map.from_dims {
-                map.apply(vector.as_slice(), &mut projected);
-                let own = self.path().point(part.places[index]);
-                measured.push((index, kernels::distance(own, &projected)));
+            if vector.as_slice().len() == from_dims {
+                rows[places.len() * from_dims..][..from_dims].copy_from_slice(vector.as_slice());
+                places.push(index);
             }
         }
-        Ok(measured)
+        rows.truncate(places.len() * from_dims);
+        let path = self.chain.path(before, 0)?;
+        let projected = if path.is_empty() {
+            rows
+        } else {
+            let mut projected = zeros(places.len() * self.dims)?;
+            along(&self.chain, &path, from_dims)?.apply_rows(&rows, &mut projected);
+            projected
+        };
+        let distance = |(index, pair): (usize, &[f32])| {
+            (index, kernels::distance(self.path().point(part.places[index]), pair))
+        };
+        Ok(places.into_iter().zip(projected.chunks_exact(self.dims)).map(distance).collect())
     }
 }
 
