@@ -99,7 +99,7 @@ impl Nearest {
             let scores = &mut scores[..block.len() / dims * count];
             self.scores.apply_rows(block, scores);
             for row in scores.chunks_exact(count) {
-                let nearest = largest(row);
+                let nearest = &largest(row)[..NEIGHBOURS.min(count)];
                 let sum: f64 = nearest.iter().map(|&i| f64::from(self.errors[i])).sum();
                 expected.push(sum / nearest.len() as f64);
             }
@@ -108,18 +108,23 @@ impl Nearest {
     }
 }
 
-/// The places of the 8 largest scores (of fewer, all); of equal ones the first.
-fn largest(scores: &[f32]) -> Vec<usize> {
-    let mut kept = Vec::with_capacity(NEIGHBOURS + 1);
-    for (i, &score) in scores.iter().enumerate() {
-        if kept.len() == NEIGHBOURS && score <= scores[kept[NEIGHBOURS - 1]] {
+/// The places of the 8 largest scores, in that order; of equal ones the first. Of fewer scores the rest is 0.
+fn largest(scores: &[f32]) -> [usize; NEIGHBOURS] {
+    let mut kept = [(f32::NEG_INFINITY, 0); NEIGHBOURS];
+    let mut least = f32::NEG_INFINITY;
+    for (place, &score) in scores.iter().enumerate() {
+        if place >= NEIGHBOURS && score <= least {
             continue;
         }
-        let place = kept.partition_point(|&k: &usize| scores[k] >= score);
-        kept.insert(place, i);
-        kept.truncate(NEIGHBOURS);
+        let mut at = place.min(NEIGHBOURS - 1);
+        while at > 0 && kept[at - 1].0 < score {
+            kept[at] = kept[at - 1];
+            at -= 1;
+        }
+        kept[at] = (score, place);
+        least = kept[NEIGHBOURS - 1].0;
     }
-    kept
+    kept.map(|it| it.1)
 }
 
 #[cfg(test)]
