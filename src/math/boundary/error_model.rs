@@ -1,19 +1,21 @@
 //! How far off projected vectors are, in a few numbers that can be stored and added up.
 
+use super::kept::Kept;
 use crate::kernels::{dot, dot_f64};
 
 /// Entities whose residuals are compared in pairs; more are thinned evenly.
 const COMPARED: usize = 256;
-/// Relative variance of the squared error of an entity that is assumed before any is seen, and the entities that
-/// this counts for. Chi-square on four directions: errors are few-dimensional and differ between entities.
+/// Relative variance of the squared error of an entity that is assumed before any is seen, and the entities
+/// that this counts for. Chi-square on four directions: errors are few-dimensional and differ between
+/// entities.
 const PRIOR_SPREAD: f64 = 0.5;
-const PRIOR_ENTITIES: f64 = 4.0;
+pub(super) const PRIOR_ENTITIES: f64 = 4.0;
 
 /// The error of a projection, as a random effect of the entity plus one of the point:
 /// `projected - true = b_i + w_ij`, `E b b' = B`, `E w w' = W`.
 ///
-/// `b_i` stays in the mean of any number of points of entity `i`; `w_ij` averages out. A mean error common to all
-/// entities is part of `b`.
+/// `b_i` stays in the mean of any number of points of entity `i`; `w_ij` averages out. A mean error common to
+/// all entities is part of `b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ErrorModel {
     /// `tr B`, at least 0; infinite when nothing is known of the error.
@@ -61,24 +63,26 @@ impl ErrorModel {
         ..ErrorModel::EXACT
     };
 
-    /// Estimates the model from `residuals` (projected minus true, `n * dims` numbers, row-major, of pairs that the
-    /// map was not fitted to) of the entities `entity` (`n` numbers, any values and order).
+    /// Estimates the model from `residuals` (projected minus true, `n * dims` numbers, row-major, of pairs
+    /// that the map was not fitted to) of the entities `entity` (`n` numbers, any values and order).
     ///
-    /// Moments of the one-way random-effects layout, unbiased for unequal numbers of pairs: `W` from deviations
-    /// within entities, `tr B` as the mean of `|mean_i|^2 - tr W / n_i` (Searle, Casella, McCulloch 1992, chapter 3).
-    /// With one entity, or one pair for each, the two parts cannot be told apart: all of the error counts
-    /// as `B`, which is the larger. `None` without residuals, or when the lengths do not match.
+    /// Moments of the one-way random-effects layout, unbiased for unequal numbers of pairs: `W` from
+    /// deviations within entities, `tr B` as the mean of `|mean_i|^2 - tr W / n_i` (Searle, Casella,
+    /// McCulloch 1992, chapter 3). With one entity, or one pair for each, the two parts cannot be told apart:
+    /// all of the error counts as `B`, which is the larger. `None` without residuals, or when the lengths do
+    /// not match.
     ///
-    /// Nothing is learnt of how far the map shrinks differences: they count as kept. [`ErrorModel::of_pairs`] knows.
+    /// Nothing is learnt of how far the map shrinks differences: they count as kept. [`ErrorModel::of_pairs`]
+    /// knows.
     pub fn of(residuals: &[f32], entity: &[u32], dims: usize) -> Option<ErrorModel> {
         Self::estimate(residuals, None, entity, dims)
     }
 
     /// The same from the residuals and the true vectors, `n * dims` numbers each.
     ///
-    /// Least-squares maps shrink what they cannot explain, changes of an entity as well as its noise. How much
-    /// comes from the covariance of residuals and true vectors between and within entities. With it the noise of
-    /// projected points and their jumps are compared in the measure of the canonical version.
+    /// Least-squares maps shrink what they cannot explain, changes of an entity as well as its noise. How
+    /// much comes from the covariance of residuals and true vectors between and within entities. With it the
+    /// noise of projected points and their jumps are compared in the measure of the canonical version.
     pub fn of_pairs(residuals: &[f32], truth: &[f32], entity: &[u32], dims: usize) -> Option<ErrorModel> {
         if truth.len() != residuals.len() {
             return None;
@@ -295,7 +299,7 @@ fn members(entity: &[u32]) -> Vec<Vec<usize>> {
 }
 
 /// The mean of some rows.
-fn mean_of(rows: &[f32], members: &[usize], dims: usize) -> Vec<f64> {
+pub(super) fn mean_of(rows: &[f32], members: &[usize], dims: usize) -> Vec<f64> {
     let mut mean = vec![0.0; dims];
     for &i in members {
         let row = &rows[i * dims..(i + 1) * dims];
@@ -328,8 +332,8 @@ fn groups(residuals: &[f32], members: &[Vec<usize>], dims: usize) -> Vec<Group> 
     members.iter().enumerate().map(group).collect()
 }
 
-/// `tr B^2` and `tr W^2`: means of squared inner products of independent vectors, `E (x'y)^2 = tr(C_x C_y)`. The
-/// first contains what is left of `W` in the means of entities, and stays on the safe side for it.
+/// `tr B^2` and `tr W^2`: means of squared inner products of independent vectors, `E (x'y)^2 = tr(C_x C_y)`.
+/// The first contains what is left of `W` in the means of entities, and stays on the safe side for it.
 fn squared_traces(groups: &[Group], dims: usize, between: f64, within: f64) -> (f64, f64) {
     let samples = || groups.iter().filter_map(|g| g.sample.as_ref());
     let means: Vec<&[f64]> = samples().map(|(mean, _)| mean.as_slice()).collect();
@@ -357,113 +361,4 @@ fn mean_squared_product(vectors: &[&[f64]]) -> Option<f64> {
         }
     }
     (count > 0.0).then(|| sum / count)
-}
-
-/// What a projection keeps of the true vectors.
-struct Kept {
-    shift: f64,
-    noise: f64,
-}
-
-impl Kept {
-    const ALL: Kept = Kept {
-        shift: 1.0,
-        noise: 1.0,
-    };
-    /// Beyond these a share is an accident of few pairs.
-    const SHIFT: (f64, f64) = (0.2, 2.0);
-    const NOISE: (f64, f64) = (0.1, 10.0);
-
-    /// From covariances of residual and true vector, traces of one-way components within and between entities.
-    fn of(residuals: &[f32], truth: &[f32], members: &[Vec<usize>], dims: usize) -> Option<Kept> {
-        let entities = members.len() as f64;
-        let (mut error_mean, mut true_mean) = (vec![0.0; dims], vec![0.0; dims]);
-        let (mut within, mut between) = (Moments::default(), Moments::default());
-        let (mut freedom, mut inverse) = (0.0, 0.0);
-        for rows in members {
-            let count = rows.len() as f64;
-            let (error, own) = (mean_of(residuals, rows, dims), mean_of(truth, rows, dims));
-            let means = Moments::of_means(&error, &own);
-            let mut all = Moments::default();
-            for &i in rows {
-                let span = i * dims..(i + 1) * dims;
-                all.add(&Moments::of_rows(&residuals[span.clone()], &truth[span]), 1.0);
-            }
-            within.add(&all, 1.0);
-            within.add(&means, -count);
-            between.add(&means, 1.0);
-            error_mean
-                .iter_mut()
-                .zip(&error)
-                .for_each(|(sum, e)| *sum += e / entities);
-            true_mean
-                .iter_mut()
-                .zip(&own)
-                .for_each(|(sum, t)| *sum += t / entities);
-            freedom += count - 1.0;
-            inverse += 1.0 / count / entities;
-        }
-        if freedom < 1.0 || entities < 2.0 || within.truth <= 0.0 {
-            return None;
-        }
-        between.add(&Moments::of_means(&error_mean, &true_mean), -entities);
-        let weight = (entities - 1.0) / (entities - 1.0 + PRIOR_ENTITIES);
-        let between = between.over(entities - 1.0).less(&within.over(freedom), inverse);
-        let typical = within.cross / within.truth;
-        let slope = if between.truth > 0.0 {
-            typical + weight * (between.cross / between.truth - typical)
-        } else {
-            typical
-        };
-        let noise = 1.0 + (2.0 * within.cross + within.error) / within.truth;
-        Some(Kept {
-            shift: (1.0 + slope).clamp(Self::SHIFT.0, Self::SHIFT.1),
-            noise: noise.clamp(Self::NOISE.0, Self::NOISE.1),
-        })
-    }
-}
-
-/// Second moments of residual and true vectors, summed over dimensions.
-#[derive(Clone, Copy, Default)]
-struct Moments {
-    error: f64,
-    cross: f64,
-    truth: f64,
-}
-
-impl Moments {
-    fn of_rows(error: &[f32], truth: &[f32]) -> Moments {
-        Moments {
-            error: dot(error, error),
-            cross: dot(error, truth),
-            truth: dot(truth, truth),
-        }
-    }
-
-    fn of_means(error: &[f64], truth: &[f64]) -> Moments {
-        Moments {
-            error: dot_f64(error, error),
-            cross: dot_f64(error, truth),
-            truth: dot_f64(truth, truth),
-        }
-    }
-
-    fn add(&mut self, other: &Moments, times: f64) {
-        self.error += times * other.error;
-        self.cross += times * other.cross;
-        self.truth += times * other.truth;
-    }
-
-    fn over(&self, count: f64) -> Moments {
-        Moments {
-            error: self.error / count,
-            cross: self.cross / count,
-            truth: self.truth / count,
-        }
-    }
-
-    fn less(mut self, other: &Moments, times: f64) -> Moments {
-        self.add(other, -times);
-        self
-    }
 }

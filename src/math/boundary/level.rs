@@ -1,5 +1,5 @@
-//! The trajectory with what the errors of its alignment explain taken out: jumps at boundaries shortened, the noise
-//! of all stretches brought to one level.
+//! The trajectory with what the errors of its alignment explain taken out: jumps at boundaries shortened, the
+//! noise of all stretches brought to one level.
 
 use super::{Boundary, ErrorModel};
 use crate::gram::mean_point;
@@ -9,6 +9,8 @@ use std::ops::Range;
 
 /// Differences that the noise of all stretches counts for in that of one.
 const POOLED: f64 = 2.0;
+/// Points between two calls of `interrupt`.
+const POINTS: usize = 256;
 /// Differences that are compared in pairs for the directions of the noise.
 const COMPARED: usize = 64;
 
@@ -49,8 +51,8 @@ impl<'a> Stretches<'a> {
         self.min_size
     }
 
-    /// The points on the two sides of boundary `number`, back and on to the next of `breaks` and of the boundaries, but
-    /// over boundaries that would leave fewer than `min_size` points.
+    /// The points on the two sides of boundary `number`, back and on to the next of `breaks` and of the
+    /// boundaries, but over boundaries that would leave fewer than `min_size` points.
     pub(super) fn sides(&self, number: usize, breaks: &[usize]) -> (Range<usize>, Range<usize>) {
         let at = self.boundaries[number].index;
         let before = |list: &[usize], room: usize| {
@@ -107,7 +109,7 @@ impl<'a> Stretches<'a> {
 
     /// The noise of each stretch from its successive differences that cross none of `breaks`, a little drawn
     /// towards that of all.
-    pub(super) fn levels(&self, breaks: &[usize]) -> Levels {
+    pub(super) fn levels(&self, breaks: &[usize], interrupt: &mut dyn FnMut()) -> Levels {
         let mut cuts: Vec<usize> = self.bounds.iter().chain(breaks).copied().collect();
         cuts.sort_unstable();
         let inner: Vec<usize> = (1..self.path.len())
@@ -115,6 +117,9 @@ impl<'a> Stretches<'a> {
             .collect();
         let mut sums = vec![(0.0, 0.0); self.bounds.len() - 1];
         for &i in &inner {
+            if i.is_multiple_of(POINTS) {
+                interrupt();
+            }
             let (sum, count) = &mut sums[self.stretch_of(i)];
             *sum += squared_distance(self.path.point(i - 1), self.path.point(i)) / 2.0;
             *count += 1.0;
@@ -140,7 +145,8 @@ impl<'a> Stretches<'a> {
         }
     }
 
-    /// `(tr Sigma)^2 / tr Sigma^2`, from products of differences that share no point; 1 when there are too few.
+    /// `(tr Sigma)^2 / tr Sigma^2`, from products of differences that share no point; 1 when there are too
+    /// few.
     fn directions(&self, inner: &[usize]) -> f64 {
         let kept = inner.len().min(COMPARED);
         let differences: Vec<(usize, Vec<f64>)> = (0..kept)
@@ -172,9 +178,9 @@ impl<'a> Stretches<'a> {
 
     /// The values of the path without what the errors explain, given where else it breaks.
     ///
-    /// A jump of squared length `q` over an expected squared error `tr B` keeps the share `sqrt(1 - tr B / q)`, so
-    /// that its squared length is what the change alone would show on average. Deviations from the mean of a stretch
-    /// are scaled to the noise of the first stretch, within what an error of `tr W` can have done to them.
+    /// Of the squared length of a jump, what its error has on average is taken away, and what a change has
+    /// beyond noise is divided by the part of it that the projection keeps: its length is then what the
+    /// canonical version shows on average. Deviations from the mean of a stretch are scaled likewise.
     pub(super) fn levelled(
         &self,
         breaks: &[usize],
@@ -194,7 +200,10 @@ impl<'a> Stretches<'a> {
             let scale = levels.scale[stretch];
             let points = self.path.slice(pair[0]..pair[1]);
             let mean = mean_point(points);
-            for point in points.points() {
+            for (i, point) in points.points().enumerate() {
+                if i.is_multiple_of(POINTS) {
+                    interrupt();
+                }
                 values.extend(
                     point
                         .iter()
@@ -208,8 +217,8 @@ impl<'a> Stretches<'a> {
     }
 }
 
-/// The share of noise kept beyond a boundary, from that before it. The boundary may lead on to another version or back
-/// to an earlier one: of the two the one that explains the ratio of the noises better.
+/// The share of noise kept beyond a boundary, from that before it. The boundary may lead on to another
+/// version or back to an earlier one: of the two the one that explains the ratio of the noises better.
 fn onwards(before: f64, step: f64, ratio: f64) -> f64 {
     let off = |explained: f64| (ratio / explained).ln().abs();
     if off(1.0 / step) < off(step) {

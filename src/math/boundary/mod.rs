@@ -1,16 +1,18 @@
 //! Change points of a trajectory whose points come from several model versions: a retrain told from a change.
 //!
-//! The points stand in the frame of one version, the canonical one; those of others are there by projection, and
-//! each projection errs by something of its own for every entity, which does not average out. What is asked of a
-//! boundary is whether the same trajectory, embedded by the canonical version alone, would show a change point there.
+//! The points stand in the frame of one version, the canonical one; those of others are there by projection,
+//! and each projection errs by something of its own for every entity, which does not average out. What is
+//! asked of a boundary is whether the same trajectory, embedded by the canonical version alone, would show a
+//! change point there.
 //!
-//! 1. Jumps at boundaries are shortened by what the error explains on average, and the noise of all stretches is
-//!    brought to one level (`level`).
-//! 2. Change points of that are sought, as of any trajectory. Those next to a boundary that may as well be at it are
-//!    counted as the boundary's (`placement`). Both steps are repeated with what was found.
+//! 1. Jumps at boundaries are shortened by what the error explains on average, and the noise of all stretches
+//!    is brought to one level (`level`).
+//! 2. Change points of that are sought, as of any trajectory. Those next to a boundary that may as well be at
+//!    it are counted as the boundary's (`placement`). Both steps are repeated with what was found.
 //! 3. The jump at each boundary, between the change points on either side, gets its verdict (`verdict`).
 
 mod error_model;
+mod kept;
 mod level;
 mod placement;
 mod search;
@@ -46,8 +48,8 @@ pub enum Classification {
 pub struct ModelChangePoint {
     /// Number of points before it.
     pub index: usize,
-    /// `d^2 / (1 + d^2)`, `d^2` the squared jump less what the alignment error explains on average, over the variance
-    /// of the noise; in [0, 1].
+    /// `d^2 / (1 + d^2)`, `d^2` the squared jump less what the alignment error explains on average, over the
+    /// variance of the noise; in [0, 1].
     pub severity: f64,
     pub classification: Classification,
     /// Probability that the classification is right, in [0.5, 1]; 0.5: the data cannot tell.
@@ -56,16 +58,17 @@ pub struct ModelChangePoint {
     pub boundary: Option<usize>,
 }
 
-/// The change points of `path` (`n` points in the canonical frame) away from its `boundaries`, and a verdict on each
-/// boundary, in the order of time.
+/// The change points of `path` (`n` points in the canonical frame) away from its `boundaries`, and a verdict
+/// on each boundary, in the order of time.
 ///
-/// A boundary with fewer than `min_size` points on a side gets none, nor does one within `min_size` points of another
-/// that jumps more. `RealChange` at a boundary takes that it is the more probable of the two, and that a jump of
-/// such length has at most probability `alpha` when nothing changed. Under `Cost::Rbf` boundaries are judged by the
-/// `l2` cost, whose units the error has, with a penalty found from the data.
+/// A boundary with fewer than `min_size` points on a side gets none, nor does one within `min_size` points of
+/// another that jumps more. `RealChange` at a boundary takes that it is the more probable of the two, and
+/// that a jump of such length has at most probability `alpha` when nothing changed. Under `Cost::Rbf`
+/// boundaries are judged by the `l2` cost, whose units the error has, with a penalty found from the data.
 ///
 /// `interrupt` is called every millisecond or so of work, and may unwind.
-/// Errors: an option outside its domain, boundaries that are not strictly increasing or not inside the path, no memory.
+/// Errors: an option outside its domain, boundaries that are not strictly increasing or not inside the path,
+/// no memory.
 pub fn model_changepoints(
     path: Path<'_>,
     boundaries: &[Boundary],

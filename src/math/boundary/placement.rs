@@ -17,8 +17,8 @@ pub(super) struct Away {
 
 /// The change points `found` in `path` that are not at one of the places `at`. Both are sorted.
 ///
-/// One nearer than `min_size` to such a place cannot be told from it. One farther is taken to be at it when a change
-/// there costs little more, in units of the noise along the jump: normal log odds below `ln 3`.
+/// One nearer than `min_size` to such a place cannot be told from it. One farther is taken to be at it when a
+/// change there costs little more, in units of the noise along the jump: normal log odds below `ln 3`.
 pub(super) fn away(path: Path<'_>, found: &[usize], at: &[usize], min_size: usize) -> Vec<Away> {
     let mut away = Vec::with_capacity(found.len());
     for (number, &index) in found.iter().enumerate() {

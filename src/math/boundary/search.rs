@@ -71,7 +71,7 @@ impl<'a> Search<'a> {
 
     fn state(&self, assumed: &[usize], interrupt: &mut dyn FnMut()) -> Result<State, Error> {
         let path = self.stretches.path;
-        let levels = self.stretches.levels(assumed);
+        let levels = self.stretches.levels(assumed, interrupt);
         let values = self.stretches.levelled(assumed, &levels, interrupt)?;
         let levelled = Path {
             values: &values,
@@ -91,7 +91,8 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// The boundaries with `min_size` points on both sides; of those nearer to each other, the ones that jump most.
+    /// The boundaries with `min_size` points on both sides; of those nearer to each other, the ones that jump
+    /// most.
     fn judged(&self, breaks: &[usize], interrupt: &mut dyn FnMut()) -> Vec<usize> {
         let (n, room) = (self.stretches.path.len(), self.stretches.min_size());
         let mut gains: Vec<(f64, usize)> = Vec::new();
@@ -171,9 +172,12 @@ impl<'a> Search<'a> {
 
     /// What autocorrelation multiplies the variance of a mean by.
     fn persistence(&self, breaks: &[usize]) -> f64 {
+        if !self.options.autocorrelated {
+            return 1.0;
+        }
         let path = self.stretches.path;
         let distance = |i: usize, j: usize| squared_distance(path.point(i), path.point(j));
-        let scale = Scale::of(path.len(), breaks, self.options.autocorrelated, distance);
+        let scale = Scale::of(path.len(), breaks, true, distance);
         (1.0 + scale.phi) / (1.0 - scale.phi).powi(2)
     }
 
@@ -204,7 +208,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The verdict on a boundary between the change points `breaks`, and the squared jump less its expected error.
+    /// The verdict on a boundary between the change points `breaks`, and the squared jump less its expected
+    /// error.
     fn seen(&self, number: usize, breaks: &[usize], state: &State, penalty: Penalty, longrun: f64) -> Seen {
         let sides = self.stretches.sides(number, breaks);
         let error = self.stretches.error(number, &sides);
@@ -225,9 +230,9 @@ impl<'a> Search<'a> {
 
     /// The change points within versions, all `RealChange`.
     ///
-    /// Their confidence takes the probability that noise alone gains so much, `alpha` at the penalty and falling beyond
-    /// it like the tail of a chi-square form, for the least posterior probability of no change that it allows,
-    /// `-e p ln p` to 1 (Sellke, Bayarri, Berger 2001).
+    /// Their confidence takes the probability that noise alone gains so much, `alpha` at the penalty and
+    /// falling beyond it like the tail of a chi-square form, for the least posterior probability of no change
+    /// that it allows, `-e p ln p` to 1 (Sellke, Bayarri, Berger 2001).
     fn away_from_boundaries(
         &self,
         levelled: Path<'_>,

@@ -5,7 +5,8 @@ use std::f64::consts::PI;
 
 /// Nodes of the integral over the size of a change, each of the same prior probability.
 const NODES: usize = 512;
-/// Relative standard deviation of a penalty: it is found from draws, and from one of two trajectories that differ.
+/// Relative standard deviation of a penalty: it is found from draws, and from one of two trajectories that
+/// differ.
 const PENALTY_SPREAD: f64 = 0.03;
 /// Least relative standard deviation of a law, for the nodes to meet it.
 const LEAST_SPREAD: f64 = 0.01;
@@ -73,9 +74,9 @@ impl Verdict {
 /// The verdict on `jump`, as to whether its break gains the penalty in the canonical version.
 ///
 /// Either nothing changed, or the mean moved by `delta` noise standard deviations, with prior probability 1/2
-/// each; `delta` is half-Cauchy, as in the default t test (Jeffreys 1961; Rouder et al. 2009). Given `delta`, the squared
-/// jump and the one of the canonical version follow log-normal laws with the moments that `Moments` has. A change
-/// counts when the canonical jump gains more than the penalty.
+/// each; `delta` is half-Cauchy, as in the default t test (Jeffreys 1961; Rouder et al. 2009). Given `delta`,
+/// the squared jump and the one of the canonical version follow log-normal laws with the moments that
+/// `Moments` has. A change counts when the canonical jump gains more than the penalty.
 pub(super) fn verdict(jump: Jump, noise: Noise, penalty: Penalty, error: &ErrorModel) -> Verdict {
     if !error.is_known() {
         return Verdict {
@@ -96,7 +97,8 @@ pub(super) fn verdict(jump: Jump, noise: Noise, penalty: Penalty, error: &ErrorM
     let mut add = |moved: f64, ln_weight: f64| {
         let density = moments.seen(moved).ln_density(jump.square) + ln_weight;
         let beyond = moments.canonical(moved, jump.square).beyond(threshold);
-        // Noise alone gains the penalty with probability `alpha` at most, save for what the jump itself shows of it.
+        // Noise alone gains the penalty with probability `alpha` at most, save for what the jump itself shows
+        // of it.
         let shown = if moved > 0.0 { 1.0 } else { moments.shown(0.0) };
         let beyond = shown * beyond + (1.0 - shown) * beyond.min(penalty.alpha);
         all.add(density);
@@ -136,7 +138,8 @@ impl Moments {
     fn of(jump: Jump, noise: Noise, error: &ErrorModel) -> Moments {
         let (n, m) = (jump.before as f64, jump.after as f64);
         let left_canonical = noise.canonical.0 / n + noise.canonical.1 / m;
-        // The penalty is found from the noise that the projection shows; of the rest neither size nor shape is known.
+        // The penalty is found from the noise that the projection shows; of the rest neither size nor shape
+        // is known.
         let unseen = (1.0 - error.noise_kept()).max(0.0) / 2.0;
         Moments {
             left: noise.before / n + noise.after / m,
@@ -156,9 +159,10 @@ impl Moments {
         (2.0 * left + 4.0 * moved) * left / self.directions
     }
 
-    /// Variance of the squared jump by the error, `moved` the squared change: of the squared error over entities and of its
-    /// estimate; of the product of the error with change and noise, both taken to lie along the directions of the error;
-    /// and of what is shown of a change, more of one to where other entities are than of one away from them.
+    /// Variance of the squared jump by the error, `moved` the squared change: of the squared error over
+    /// entities and of its estimate; of the product of the error with change and noise, both taken to lie
+    /// along the directions of the error; and of what is shown of a change, more of one to where other
+    /// entities are than of one away from them.
     fn by_error(&self, moved: f64) -> f64 {
         let shown = self.shift_kept * moved;
         let direction = if self.bias > 0.0 {
@@ -190,8 +194,8 @@ impl Moments {
         Law::of(shown + self.left + self.bias, variance)
     }
 
-    /// The law of the squared jump of the canonical version, given also that seen: that of noise which both show,
-    /// regressed on `square`, plus what is hidden. The penalty's variance counts here.
+    /// The law of the squared jump of the canonical version, given also that seen: that of noise which both
+    /// show, regressed on `square`, plus what is hidden. The penalty's variance counts here.
     fn canonical(&self, moved: f64, square: f64) -> Law {
         let shown = self.shift_kept * moved;
         let share = self.shown(moved);

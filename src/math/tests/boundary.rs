@@ -27,8 +27,8 @@ impl Noise {
     }
 }
 
-/// Projections that err by `between` for an entity and `within` for a point: standard deviations of a coordinate, that of
-/// the trajectories being 1.
+/// Projections that err by `between` for an entity and `within` for a point: standard deviations of a
+/// coordinate, that of the trajectories being 1.
 #[derive(Clone, Copy)]
 struct Retrain {
     between: f64,
@@ -54,8 +54,8 @@ impl Retrain {
         ErrorModel::of(&residuals, &entity, DIMS).expect("residuals")
     }
 
-    /// `counts[0]` points of the canonical version, then as many stretches of projected ones, each with a bias of its
-    /// own. From point `from` on the mean is `delta` noise standard deviations away.
+    /// `counts[0]` points of the canonical version, then as many stretches of projected ones, each with a
+    /// bias of its own. From point `from` on the mean is `delta` noise standard deviations away.
     fn trajectory(self, noise: &mut Noise, counts: &[usize], from: usize, delta: f64) -> Vec<f32> {
         let shift = noise.vector(DIMS, 1.0);
         let length = shift.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -558,7 +558,8 @@ proptest! {
         prop_assert_eq!(a.plus(&b), b.plus(&a));
         prop_assert_eq!(a.plus(&ErrorModel::EXACT), a);
         prop_assert!(!a.plus(&ErrorModel::UNKNOWN).is_known());
-        for model in [a, b, sum, a.scaled(scale), ErrorModel::EXACT, ErrorModel::UNKNOWN, a.plus(&ErrorModel::UNKNOWN)] {
+        let (exact, unknown) = (ErrorModel::EXACT, ErrorModel::UNKNOWN);
+        for model in [a, b, sum, a.scaled(scale), exact, unknown, a.plus(&unknown)] {
             prop_assert_eq!(ErrorModel::from_values(&model.to_values()), Some(model));
         }
     }
@@ -589,7 +590,8 @@ proptest! {
         let error = retrain.model(&mut noise).scaled(scale);
         let values = retrain.trajectory(&mut noise, &[points], points / 2, 1.0);
         let values: Vec<f32> = values.iter().map(|&v| (f64::from(v) * scale) as f32).collect();
-        let boundaries: Vec<Boundary> = cuts.into_iter().filter(|&c| c < points).map(|c| at(c, error)).collect();
+        let inside = cuts.into_iter().filter(|&c| c < points);
+        let boundaries: Vec<Boundary> = inside.map(|c| at(c, error)).collect();
         let options = Options { cost, autocorrelated, ..Options::default() };
         judged(&values, &boundaries, &options);
     }

@@ -1,9 +1,9 @@
 //! Trajectories and residuals made elsewhere, in a binary file, little endian.
 //!
-//! u32 number of error models; each: u32 residuals, u32 dims, their entities (u32), their
-//! values and those of the true vectors (f32, row-major).
-//! Then trajectories to the end of the file: u32 points, u32 dims, u32 boundaries; each boundary: u32 index, u32 error
-//! model; the values (f32). One line is printed for each: `index:R|A:confidence:severity:boundary|-` for every entry.
+//! u32 number of error models; each: u32 residuals, u32 dims, their entities (u32), their values and those of
+//! the true vectors (f32, row-major). Then trajectories to the end of the file: u32 points, u32 dims, u32
+//! boundaries; each boundary: u32 index, u32 error model; the values (f32). One line is printed for each:
+//! `index:R|A:confidence:severity:boundary|-` for every entry.
 
 use cvx_math::Path;
 use cvx_math::boundary::{Boundary, Classification, ErrorModel, model_changepoints};

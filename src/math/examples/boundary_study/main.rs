@@ -1,7 +1,7 @@
 //! Study of verdicts at boundaries of model versions. Everything is seeded.
 //!
-//! `boundary_study verdicts [WORLDS] [CASES]`: share judged `RealChange` by size of change, kind of retrain and method, over
-//! WORLDS retrains of CASES trajectories for each size; defaults 5 and 20.
+//! `boundary_study verdicts [WORLDS] [CASES]`: share judged `RealChange` by size of change, kind of retrain
+//! and method, over WORLDS retrains of CASES trajectories for each size; defaults 5 and 20.
 //! `boundary_study calibration [WORLDS] [CASES]`: accuracy by bin of confidence, changes of random size.
 //! `boundary_study file FILE`: the verdicts on trajectories made elsewhere (see `arrays`).
 
@@ -71,7 +71,12 @@ fn verdicts(worlds: usize, cases: usize) -> Result<(), Box<dyn Error>> {
             let share = |count: usize| count as f64 / (worlds * cases) as f64;
             cells.push(format!("{:.3} ({:.3})", share(real), share(judge)));
         }
-        println!("{name}  {}  elsewhere {} ({})", cells.join("  "), away[1], away[0]);
+        println!(
+            "{name}  {}  elsewhere {} ({})",
+            cells.join("  "),
+            away[1],
+            away[0]
+        );
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Worlds with a known retrain: the new model rotates, scales and shifts the vectors and adds noise, of which a share is
-//! common to all vectors of an entity.
+//! Worlds with a known retrain: the new model rotates, scales and shifts the vectors and adds noise, of which
+//! a share is common to all vectors of an entity.
 
 use crate::noise::{Law, Source};
 use cvx_math::Path;
@@ -19,7 +19,8 @@ const BETWEEN: f64 = 0.5;
 #[derive(Clone, Copy)]
 pub struct Retrain {
     pub law: Law,
-    /// Standard deviation of the noise of the new model over that of its vectors without it, all coordinates alike.
+    /// Standard deviation of the noise of the new model over that of its vectors without it, all coordinates
+    /// alike.
     pub noise: f64,
     /// Share of the noise's variance that all vectors of an entity have in common.
     pub common: f64,
@@ -42,7 +43,8 @@ pub struct Case {
 }
 
 pub struct Outcome {
-    /// Whether the trajectory wholly in the canonical version has a change point within a point of the boundary.
+    /// Whether the trajectory wholly in the canonical version has a change point within a point of the
+    /// boundary.
     pub judge: bool,
     pub real: bool,
     pub confidence: f64,
@@ -150,7 +152,11 @@ impl World {
             real: verdict.classification == Classification::RealChange,
             confidence: verdict.confidence,
             away: [
-                judge.change_points.iter().filter(|c| c.index.abs_diff(SIDE) > 1).count(),
+                judge
+                    .change_points
+                    .iter()
+                    .filter(|c| c.index.abs_diff(SIDE) > 1)
+                    .count(),
                 found.len() - 1,
             ],
         })
