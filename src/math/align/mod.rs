@@ -69,9 +69,9 @@ pub struct Quality {
     /// Mean cosine of projected and true vector.
     pub mean_cosine: f64,
     /// What serving through an upgrade gives: of the 10 nearest (by cosine) others of a held-out vector of
-    /// the new model among the held-out ones, the share that is among the 10 nearest old vectors of its
-    /// projection, the pair's own excluded. At most 2000 pairs, evenly chosen, and 1000 of them looked for;
-    /// `None` below 20, of which ten would be found by chance.
+    /// the new model among those of all pairs, the share that is among the 10 nearest old vectors of its
+    /// projection, its own excluded. At most 2000 pairs are searched and 1000 looked for, evenly chosen.
+    /// `None` below 50 pairs.
     pub recall_at_10: Option<f64>,
 }
 

@@ -9,10 +9,9 @@ use crate::kernels::{dot, norm};
 
 /// Neighbours that are looked for.
 const NEIGHBOURS: usize = 10;
-/// Below this many held-out pairs, ten neighbours of each are found by chance half of the time.
-const FEWEST: usize = 20;
-/// Held-out pairs that are searched, evenly chosen where there are more, and of them those that are looked
-/// for.
+/// Below this many pairs, ten neighbours of each are found by chance a fifth of the time.
+const FEWEST: usize = 50;
+/// Pairs that are searched, and held-out ones that are looked for; evenly chosen where there are more.
 const SEARCHED: usize = 2000;
 const LOOKED_FOR: usize = 1000;
 /// Queries at a time.
@@ -39,15 +38,17 @@ pub(super) struct Judge<'a> {
     search: Option<Search>,
 }
 
-/// The retrieval to repeat: unit vectors of the old model, and for each pair its true neighbours.
+/// The retrieval to repeat.
 struct Search {
-    /// Places in `held_out` of what is searched.
-    searched: Vec<usize>,
-    /// Every so many of those is looked for.
-    step: usize,
+    /// Places in `held_out` of what is looked for.
+    queries: Vec<usize>,
     /// Whose each query is.
     entity: Vec<u32>,
+    /// Where each query itself stands among what is searched, if it does.
+    own: Vec<Option<usize>>,
+    /// Unit vectors of the old model: what is searched.
     to: Vec<f32>,
+    /// The true neighbours of each query.
     truth: Vec<[u32; NEIGHBOURS]>,
 }
 
@@ -58,8 +59,7 @@ impl<'a> Judge<'a> {
         entities: usize,
         interrupt: &mut dyn FnMut(),
     ) -> Result<Self, Error> {
-        let m = held_out.len();
-        let search = match m < FEWEST {
+        let search = match pairs.entity.len() < FEWEST {
             true => None,
             false => Some(Search::new(pairs, held_out, interrupt)?),
         };
@@ -129,28 +129,22 @@ impl<'a> Judge<'a> {
 
 impl Search {
     fn new(pairs: &Pairs<'_>, held_out: &[usize], interrupt: &mut dyn FnMut()) -> Result<Self, Error> {
-        let m = held_out.len();
-        let count = m.min(SEARCHED);
-        let searched: Vec<usize> = (0..count).map(|k| k * m / count).collect();
-        let rows = |values, dims, step| {
-            let chosen = searched.iter().step_by(step);
-            unit_rows(chosen.map(|&k| row(values, dims, held_out[k])), dims)
-        };
-        let step = count.div_ceil(LOOKED_FOR);
-        let (queries, candidates) = (
-            rows(pairs.from, pairs.from_dims, step)?,
-            rows(pairs.from, pairs.from_dims, 1)?,
-        );
+        let evenly = |n: usize, most: usize| (0..n.min(most)).map(move |k| k * n / n.min(most));
+        let searched: Vec<usize> = evenly(pairs.entity.len(), SEARCHED).collect();
+        let queries: Vec<usize> = evenly(held_out.len(), LOOKED_FOR).collect();
+        let own = queries
+            .iter()
+            .map(|&k| searched.binary_search(&held_out[k]).ok())
+            .collect::<Vec<_>>();
+        let all = |values, dims| unit_rows(searched.iter().map(|&i| row(values, dims, i)), dims);
+        let dims = pairs.from_dims;
+        let new = unit_rows(queries.iter().map(|&k| row(pairs.from, dims, held_out[k])), dims)?;
         Ok(Search {
-            to: rows(pairs.to, pairs.to_dims, 1)?,
-            truth: nearest(&queries, step, &candidates, pairs.from_dims, interrupt)?,
-            entity: searched
-                .iter()
-                .step_by(step)
-                .map(|&k| pairs.entity[held_out[k]])
-                .collect(),
-            searched,
-            step,
+            truth: nearest(&new, &own, &all(pairs.from, dims)?, dims, interrupt)?,
+            to: all(pairs.to, pairs.to_dims)?,
+            entity: queries.iter().map(|&k| pairs.entity[held_out[k]]).collect(),
+            queries,
+            own,
         })
     }
 
@@ -161,9 +155,8 @@ impl Search {
         dims: usize,
         interrupt: &mut dyn FnMut(),
     ) -> Result<Vec<(f64, f64)>, Error> {
-        let chosen = self.searched.iter().step_by(self.step);
-        let queries = unit_rows(chosen.map(|&k| row(projected, dims, k)), dims)?;
-        let found = nearest(&queries, self.step, &self.to, dims, interrupt)?;
+        let queries = unit_rows(self.queries.iter().map(|&k| row(projected, dims, k)), dims)?;
+        let found = nearest(&queries, &self.own, &self.to, dims, interrupt)?;
         let mut by_entity = std::collections::BTreeMap::new();
         for ((found, truth), entity) in found.iter().zip(&self.truth).zip(&self.entity) {
             let common = found.iter().filter(|it| truth.contains(it)).count();
@@ -193,11 +186,11 @@ fn unit_rows<'a>(rows: impl ExactSizeIterator<Item = &'a [f32]>, dims: usize) ->
     Ok(unit)
 }
 
-/// For each query the ten candidates of the largest inner product. The k-th query is candidate `k * step`
-/// itself, which is excluded: a vector that is looked up is not yet stored.
+/// For each query the ten candidates of the largest inner product but for the query itself: what is looked up
+/// is not yet stored.
 fn nearest(
     queries: &[f32],
-    step: usize,
+    own: &[Option<usize>],
     candidates: &[f32],
     dims: usize,
     interrupt: &mut dyn FnMut(),
@@ -213,7 +206,7 @@ fn nearest(
         let block = MatRef::from_row_major_slice(block, n, dims);
         matmul(products, Accum::Replace, block, all.transpose(), 1.0, Par::Seq);
         for scores in scores.chunks_exact(count) {
-            found.push(best(scores, found.len() * step));
+            found.push(best(scores, own[found.len()]));
         }
         interrupt();
     }
@@ -221,11 +214,11 @@ fn nearest(
 }
 
 /// The places of the ten largest scores but for `own`; of equal ones the first.
-fn best(scores: &[f32], own: usize) -> [u32; NEIGHBOURS] {
+fn best(scores: &[f32], own: Option<usize>) -> [u32; NEIGHBOURS] {
     let mut top = [(i32::MIN, 0u32); NEIGHBOURS];
     for (place, &score) in scores.iter().enumerate() {
         let score = (score * RESOLUTION) as i32;
-        if score <= top[NEIGHBOURS - 1].0 || place == own {
+        if score <= top[NEIGHBOURS - 1].0 || Some(place) == own {
             continue;
         }
         let at = top.partition_point(|it| it.0 >= score);

@@ -59,35 +59,36 @@ fn held_out_figures_are_those_of_the_map_fitted_without_them() {
     assert!(q.p99_residual >= q.p95_residual && q.p99_residual <= lengths[19] + 1e-6);
 }
 
-/// Neighbours by brute force, over the held-out pairs.
+/// Neighbours by brute force, among the vectors of all pairs.
 #[test]
 fn recall_is_that_of_a_plain_search() {
     let (owned, ..) = rotated(200, 8, 8, 0.6, 43);
     let found = owned.one(Method::Procrustes);
-    let (dims, held) = (8, &found.held_out);
-    let cosine = |a: &[f32], b: &[f32]| {
-        cvx_math::kernels::dot(a, b) / (cvx_math::kernels::norm(a) * cvx_math::kernels::norm(b))
-    };
-    let new = |k: usize| &owned.from[held[k].pair * dims..][..dims];
-    let old = |k: usize| &owned.to[held[k].pair * dims..][..dims];
-    let ten = |score: &dyn Fn(usize) -> f64, own: usize| {
-        let mut order: Vec<usize> = (0..held.len()).filter(|k| *k != own).collect();
-        order.sort_by(|a, b| score(*b).total_cmp(&score(*a)));
+    let row = |values: &[f32], i: usize| values[i * 8..(i + 1) * 8].to_vec();
+    let ten = |query: &[f32], values: &[f32], own: usize| {
+        let norm = cvx_math::kernels::norm;
+        let cosine = |i: usize| {
+            let it = row(values, i);
+            cvx_math::kernels::dot(query, &it) / (norm(query) * norm(&it))
+        };
+        let mut order: Vec<usize> = (0..200).filter(|i| *i != own).collect();
+        order.sort_by(|a, b| cosine(*b).total_cmp(&cosine(*a)));
         order.truncate(10);
         order
     };
     let mut common = 0;
-    for k in 0..held.len() {
-        let projected: Vec<f32> = old(k)
+    for (held, residual) in found.held_out.iter().zip(found.residuals.chunks_exact(8)) {
+        let i = held.pair;
+        let projected: Vec<f32> = row(&owned.to, i)
             .iter()
-            .zip(&found.residuals[k * dims..])
+            .zip(residual)
             .map(|(y, r)| y + r)
             .collect();
-        let truth = ten(&|j| cosine(new(k), new(j)), k);
-        let served = ten(&|j| cosine(&projected, old(j)), k);
+        let truth = ten(&row(&owned.from, i), &owned.from, i);
+        let served = ten(&projected, &owned.to, i);
         common += served.iter().filter(|j| truth.contains(j)).count();
     }
-    let recall = common as f64 / (10 * held.len()) as f64;
+    let recall = common as f64 / (10 * found.held_out.len()) as f64;
     assert!((found.quality.unwrap().recall_at_10.unwrap() - recall).abs() < 0.003);
     assert!((0.2..0.95).contains(&recall), "{recall}");
 }
