@@ -1,7 +1,7 @@
 """Alignment at 768 dimensions: cvx.align against scipy on the same pairs; projection, canonical trajectories, quality.
 
-Bars: align at most 1.5 times the script; project at most 0.1 ms a row over its scan; a trajectory of 1000 points at most 3
-times numpy's float32 product; canonical_trajectory over two steps under 15 ms; alignment_quality under 2 ms.
+Bars: align at most 1.5 times the script; project at most 0.1 ms a row over its scan; a trajectory of 1000 points at
+most 3 times numpy's float32 product; canonical_trajectory over two steps under 15 ms; alignment_quality under 2 ms.
 CVX_BENCH_ENTITIES and CVX_BENCH_ROWS set other sizes.
 """
 
@@ -103,8 +103,10 @@ def bench_align(conn, rng) -> bool:
         return conn.execute("SELECT mean_residual, pairs, recall_at_10 FROM cvx.align('m', 'new')").fetchone()
 
     residual, pairs, recall = align()
-    print(f"  {pairs} pairs; mean held-out residual {residual:.4f}, the script's {by_scipy(conn, np.float64):.4f};"
-          f" recall@10 {recall:.3f}")
+    print(
+        f"  {pairs} pairs; mean held-out residual {residual:.4f}, the script's {by_scipy(conn, np.float64):.4f};"
+        f" recall@10 {recall:.3f}"
+    )
     ours, script = harness.alternate(align, lambda: by_scipy(conn, np.float32), rounds=5)
     double = statistics.median(harness.seconds(lambda: by_scipy(conn, np.float64)) for _ in range(3))
     reading = statistics.median(harness.seconds(lambda: read_pairs(conn)) for _ in range(3))
@@ -112,7 +114,10 @@ def bench_align(conn, rng) -> bool:
         took = harness.seconds(lambda: conn.execute("SELECT cvx.align('m', 'new', %s)", [method]))
         print(f"  align, {method}: {took:.2f} s")
     conn.execute("SELECT cvx.align('m', 'new')")
-    print(f"  align {ours:.2f} s; script {script:.2f} s in float32 ({double:.2f} s in float64), of that reading {reading:.2f} s")
+    print(
+        f"  align {ours:.2f} s; script {script:.2f} s in float32 ({double:.2f} s in float64),"
+        f" of that reading {reading:.2f} s"
+    )
     return harness.report("align over the script in float32", ours / script, 1.5, at_least=False)
 
 
@@ -133,8 +138,11 @@ def bench_vector(conn, rng) -> bool:
 
 
 def bench_trajectory(conn) -> bool:
-    conn.execute("CREATE TABLE walk AS SELECT cvx.trajectory_agg(ts + n * interval '1 day', vec) AS t FROM"
-                 " (SELECT ts, vec, row_number() OVER (ORDER BY entity_id) AS n FROM cvx_space.bulk LIMIT %s) s", [POINTS])
+    conn.execute(
+        "CREATE TABLE walk AS SELECT cvx.trajectory_agg(ts + n * interval '1 day', vec) AS t FROM"
+        " (SELECT ts, vec, row_number() OVER (ORDER BY entity_id) AS n FROM cvx_space.bulk LIMIT %s) s",
+        [POINTS],
+    )
     x = vectors(np.random.default_rng(1), POINTS)
     w = np.random.default_rng(2).standard_normal((DIMS, DIMS)).astype(np.float32)
     ours, numpy = harness.alternate(
@@ -175,7 +183,9 @@ def bench_canonical(conn, rng) -> bool:
             rounds=31,
         )
         print(f"  {entity}: canonical_trajectory {took * 1000:.1f} ms, canonical {alone * 1000:.1f} ms")
-        met &= harness.report(f"canonical_trajectory of {POINTS} points ({entity}), ms", took * 1000, 15, at_least=False)
+        met &= harness.report(
+            f"canonical_trajectory of {POINTS} points ({entity}), ms", took * 1000, 15, at_least=False
+        )
     return met
 
 

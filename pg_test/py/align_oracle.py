@@ -104,8 +104,8 @@ def procrustes(x, y, *_):
 
 
 def completed_procrustes(x, y):
-    """(B, c) and the scale, where pairs span fewer directions than there are: on what they have not seen the rotation is
-    the one nearest to the identity."""
+    """(B, c), scale and rank, where pairs span fewer directions than there are: on what they have not seen the rotation
+    is the one nearest to the identity."""
     xc, yc = centred(x, y)
     u, s, vt = np.linalg.svd(xc.T @ yc)
     rank = int((s > s[0] * 4 * len(s) * np.finfo(float).eps).sum())

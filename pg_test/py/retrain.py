@@ -27,8 +27,8 @@ class Simulation:
 
 @dataclass
 class Outcome:
-    """Counts over judged entities; `verdicts` are (whether a real change is said, with what confidence, whether the judge
-    sees one)."""
+    """Counts over judged entities; `verdicts` are (whether a real change is said, with what confidence, whether the
+    judge sees one)."""
 
     quiet: int = 0
     false_alarms: int = 0
@@ -89,9 +89,9 @@ def renamed(of: Rows, entity: str) -> Rows:
 def synthetic_simulation(
     seed: int, deltas: list[float], each: int, noise=0.02, dims=384, points=30, overlap=300, pairs=4
 ) -> Simulation:
-    """Entities around centres of their own, both with a spectrum that falls off. The new model rotates, scales and moves
-    its vectors and adds noise of length `noise` times theirs. `each` entities move at the boundary by every one of
-    `deltas`, in standard deviations of the points, sqrt(tr Sigma), towards where another entity is."""
+    """Entities around centres of their own, both with a spectrum that falls off. The new model rotates, scales and
+    moves its vectors, and adds noise of length `noise` times theirs. `each` entities move at the boundary by every one
+    of `deltas`, in standard deviations of the points, sqrt(tr Sigma), towards where another entity is."""
     rng = np.random.default_rng(seed)
     spread = np.arange(1, dims + 1) ** -0.5
     spread /= np.linalg.norm(spread)
@@ -165,7 +165,8 @@ class Server:
         """For each judged entity (index, is real_change, confidence, is at a boundary) of its rows."""
         versions.align(self.conn, "m", "new", method)
         rows = self.conn.execute(
-            "SELECT j.entity_id, (SELECT count(*) FROM cvx_space.truth t WHERE t.entity_id = j.entity_id AND t.ts < c.ts),"
+            "SELECT j.entity_id,"
+            " (SELECT count(*) FROM cvx_space.truth t WHERE t.entity_id = j.entity_id AND t.ts < c.ts),"
             " c.classification, c.confidence, c.model_boundary IS NOT NULL"
             " FROM unnest(%s::text[]) j(entity_id), cvx.model_changepoints(j.entity_id, 'm') c",
             [list(self.simulation.boundary)],
@@ -211,7 +212,7 @@ def total(outcomes) -> Outcome:
 
 
 def at_most(part: int, whole: int, bar: float) -> bool:
-    """Whether a share of at most `bar` could give this count: not when it or a larger one has a probability under 0.001."""
+    """Whether a share of at most `bar` could give this count: not when it or a larger one has a chance under 0.001."""
     return scipy.stats.binom.sf(part - 1, whole, bar) >= 0.001
 
 
@@ -223,7 +224,7 @@ def binned(stated, right, low: float, fewest: int) -> list[tuple[float, float, i
 
 
 def calibration(verdicts: list, fewest: int = 20) -> list[tuple[float, float, int]]:
-    """(mean confidence, share of verdicts that the judge confirms, cases) of the fifths of [0.5, 1] with enough cases."""
+    """(mean confidence, share of verdicts that the judge confirms, cases) of the fifths of [0.5, 1] with enough."""
     real, confidence, seen = np.array(verdicts, float).T
     return binned(confidence, real == seen, 0.5, fewest)
 

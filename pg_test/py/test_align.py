@@ -176,7 +176,9 @@ def test_affine_equals_ridge(typed, dims, to_dims, n):
     assert errors[chosen] <= errors.min() * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("dims, to_dims, n", [(8, 8, 60), (64, 64, 500), (64, 32, 500), (32, 64, 300), (384, 384, 1200)])
+@pytest.mark.parametrize(
+    "dims, to_dims, n", [(8, 8, 60), (64, 64, 500), (64, 32, 500), (32, 64, 300), (384, 384, 1200)]
+)
 def test_cca_equals_numpy(typed, dims, to_dims, n):
     rng = np.random.default_rng([dims, to_dims, n])
     made = related(rng, n, max(dims, to_dims), min(dims, to_dims), noise=0.5)
@@ -347,7 +349,7 @@ def test_canonical_trajectory_over_a_chain(typed, data):
         "c2": data["v2"][(~early & ~late) | overlap],
         "c3": data["v3"][late | overlap],
     }
-    # A package that has only one text of the second version at the third one's time: measured one step, expected the other.
+    # One text of the third version has its pair in the second, at another time: one step is measured there.
     watched = names[1]
     last = np.flatnonzero(data["v1"].entity == watched)[-1]
     assert late[last]
@@ -408,7 +410,7 @@ def few_procrustes(x, y, _):
 
 
 def expected_error(space, own, i, canonical, onto_first, second, third):
-    """Of a point: what is measured to its pair in the predecessor's space, else what anchors say; steps are independent."""
+    """Of a point: the distance to its pair in the predecessor's space, else what anchors say; steps are independent."""
     if space == "c1":
         return 0.0
     before = {"c2": "c1", "c3": "c2"}[space]

@@ -1,5 +1,5 @@
-"""Does cvx tell a retrain from a change? Simulated retrains, of real and of synthetic trajectories, against a judge: calibrated
-change points of the same trajectory under the old model all along.
+"""Does cvx tell a retrain from a change? Simulated retrains, of real and of synthetic trajectories, against a judge:
+calibrated change points of the same trajectory under the old model all along.
 
 `pytest -s` prints the figures. Where CVX_DATA names the large data, more retrains are simulated.
 """

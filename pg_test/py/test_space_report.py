@@ -1,7 +1,7 @@
 """cvx.space_report on real embeddings: one space, and two mixed in one column.
 
-Bars: of 100 mixtures of v1 with v2 in subsets of 1000 rows at least 95 are told, of 100 subsets of v1 alone at most 5 are called
-mixed. `pytest -s` prints the counts; where CVX_DATA names the large data there are 100 subsets of each kind.
+Bars: of 100 mixtures of v1 with v2 in subsets of 1000 rows at least 95 are told, of 100 subsets of v1 alone at most 5
+are called mixed. `pytest -s` prints the counts; where CVX_DATA names the large data there are 100 subsets of each kind.
 """
 
 import os
@@ -18,7 +18,9 @@ SUBSETS = 100 if LARGE else 10
 # The repository's data has 1606 rows: subsets of 1000 of those would all be one.
 SIZE = 1000 if LARGE else 600
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
-REPORT = "SELECT mixed, statistic, threshold, second_share, mixed_since, sampled, false_alarm_rate FROM cvx.space_report"
+REPORT = (
+    "SELECT mixed, statistic, threshold, second_share, mixed_since, sampled, false_alarm_rate FROM cvx.space_report"
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_one_space_gives_no_alarm(server, data, version):
     alarms = 0
     for _ in range(SUBSETS):
         rows, _ = subset({"v1": data[version]}, rng, "v1", 0, False)
-        mixed, statistic, threshold, share, since, sampled, rate = report(server, rows)
+        mixed, _, _, share, since, sampled, rate = report(server, rows)
         assert (sampled, rate) == (SIZE, 0.01)
         if mixed:
             alarms += 1
@@ -93,8 +95,9 @@ def test_two_spaces_are_told(server, data, other, dated, share):
             low, high = sorted([micros(since), true_since or 0])
             dated_well += dated and np.sum((rows.ts >= low) & (rows.ts < high)) <= 0.02 * SIZE
     print(
-        f"\nv1 with {share:.0%} of {other} {'from a date on' if dated else 'at random'}: {SUBSETS - missed} of {SUBSETS}"
-        f" told, share {np.mean(shares):.3f} found, dated {dated_at_all}, {dated_well} of them within 2 % of the rows"
+        f"\nv1 with {share:.0%} of {other} {'from a date on' if dated else 'at random'}:"
+        f" {SUBSETS - missed} of {SUBSETS} told, share {np.mean(shares):.3f} found,"
+        f" dated {dated_at_all}, {dated_well} of them within 2 % of the rows"
     )
     assert missed <= 0.05 * SUBSETS if LARGE else at_most(missed, SUBSETS, 0.05)
     if dated:

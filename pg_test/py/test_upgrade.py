@@ -1,4 +1,5 @@
-"""Serving through an upgrade: queries embedded by a new model, projected into the old space, answered by its HNSW index.
+"""Serving through an upgrade: queries embedded by a new model, projected into the old space, answered by its HNSW
+index.
 
 Recall@10 is the share of the ten texts that the query would find if everything were embedded anew. Half of the packages
 overlap; queries are texts of the others. Texts that occur twice are in the corpus once: which of two equal vectors is
@@ -112,16 +113,20 @@ def plan(conn) -> str:
 def test_queries_of_the_new_model_are_served_by_the_old_index(upgrade):
     version, it = upgrade
     packages = len(np.unique(it.old.entity[it.overlap].astype(str)))
-    print(f"\n{version} into v1: {len(it.old)} texts, {it.overlap.sum()} pairs of {packages} packages,"
-          f" {len(it.queries)} queries")
+    print(
+        f"\n{version} into v1: {len(it.old)} texts, {it.overlap.sum()} pairs of {packages} packages,"
+        f" {len(it.queries)} queries"
+    )
     recalls = {}
     for method in METHODS:
         row = versions.align(it.conn, "m", "new", method)
         assert "Index Scan using" in (found := plan(it.conn)) and "<=> cvx.project" in found, found
         exact, served = it.exact(), it.served()
         recalls[method] = exact
-        print(f"  {method} ({row['method']}): recall@10 {exact.mean():.3f} exact, {served.mean():.3f} by the index;"
-              f" cvx.alignment says {row['recall_at_10']:.3f}")
+        print(
+            f"  {method} ({row['method']}): recall@10 {exact.mean():.3f} exact, {served.mean():.3f} by the index;"
+            f" cvx.alignment says {row['recall_at_10']:.3f}"
+        )
         # The index loses next to nothing beside the map.
         assert served.mean() >= exact.mean() - 0.01
     ridges = it.ridge()

@@ -125,7 +125,7 @@ def align(conn, model: str, version: str, method: str) -> dict:
 def stored_map(typed, model: str, version: str, inverse: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """(B, c) of y = x B + c, float64; `typed` is a connection that reads vectors in binary."""
     found = typed.execute(
-        "SELECT weights, \"offset\" FROM cvx.alignment_map(%s, %s, %s) ORDER BY element",
+        'SELECT weights, "offset" FROM cvx.alignment_map(%s, %s, %s) ORDER BY element',
         [model, version, inverse],
         binary=True,
     ).fetchall()
