@@ -107,8 +107,9 @@ run_pgspot() {
 
 extension_version() { psql -XAtc "SELECT default_version FROM pg_available_extensions WHERE name = 'cvx'"; }
 
-# An internal error of PostgreSQL itself that sqlsmith is known to find.
-readonly CORE_XX000='failed to find conversion function from unknown to text'
+# Internal errors of PostgreSQL itself that sqlsmith is known to find, one a line.
+readonly CORE_XX000='failed to find conversion function from unknown to text
+invalid INTERVAL typmod'
 
 # Random queries over cvx's tables and functions. Whatever they answer, the server must not fall, no Rust code panic,
 # and no internal error (XX000) come out of cvx.

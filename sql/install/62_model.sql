@@ -98,7 +98,9 @@ CREATE FUNCTION cvx._check_versions() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    orphan cvx.model_version;
+    of_model text;
+    orphan text;
+    missing text;
 BEGIN
     IF current_setting('check_function_bodies') = 'off' THEN
         RETURN NULL;
@@ -107,7 +109,7 @@ BEGIN
         DELETE FROM cvx.alignment a
         WHERE NOT EXISTS (SELECT FROM cvx.model_version v WHERE v.model = a.model AND v.version = a.version);
     END IF;
-    SELECT v.* INTO orphan FROM cvx.model_version v
+    SELECT v.model, v.version, v.predecessor INTO of_model, orphan, missing FROM cvx.model_version v
     WHERE v.predecessor IS NOT NULL
       AND NOT EXISTS (SELECT FROM cvx.model_version p WHERE p.model = v.model AND p.version = v.predecessor)
     ORDER BY v.model, v.version LIMIT 1;
@@ -115,17 +117,17 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'foreign_key_violation',
             MESSAGE = format('version %s of model %s would have no predecessor: there is no version %s',
-                to_json(orphan.version), to_json(orphan.model), to_json(orphan.predecessor)),
+                to_json(orphan), to_json(of_model), to_json(missing)),
             HINT = 'cvx.create_model and cvx.drop_model keep the versions of a model together.';
     END IF;
-    SELECT a.model, a.version INTO orphan.model, orphan.version FROM cvx.alignment a
+    SELECT a.model, a.version INTO of_model, orphan FROM cvx.alignment a
     WHERE NOT EXISTS (SELECT FROM cvx.model_version v WHERE v.model = a.model AND v.version = a.version)
     ORDER BY a.model, a.version LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'foreign_key_violation',
             MESSAGE = format('there would be an alignment without its version: model %s, version %s',
-                to_json(orphan.model), to_json(orphan.version)),
+                to_json(of_model), to_json(orphan)),
             HINT = 'cvx.create_model and cvx.drop_model keep them together.';
     END IF;
     RETURN NULL;
