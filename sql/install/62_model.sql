@@ -79,7 +79,7 @@ COMMENT ON COLUMN cvx.alignment.pairs_by_mean IS 'of them: means of an entity ov
 COMMENT ON COLUMN cvx.alignment.mean_residual IS 'of held-out pairs: L2 distance of the projected vector to the true one';
 COMMENT ON COLUMN cvx.alignment.mean_cosine IS 'of held-out pairs: cosine of the projected vector and the true one';
 COMMENT ON COLUMN cvx.alignment.recall_at_10 IS
-    'of held-out pairs: share of the 10 nearest in the new space that are among the 10 nearest of the projected vector in the old';
+    'of held-out vectors: share of the 10 nearest in the new space that are among the 10 nearest of the projection in the old';
 COMMENT ON COLUMN cvx.alignment.scale IS 'scale of a procrustes map';
 COMMENT ON COLUMN cvx.alignment.ridge IS 'penalty of an affine map';
 COMMENT ON COLUMN cvx.alignment.correlations IS 'canonical correlations of a cca map, largest first';
@@ -234,15 +234,15 @@ BEGIN
     END IF;
     INSERT INTO cvx.model_version (model, version, space_id, predecessor, model_hash, dims)
     VALUES (new_model, new_version, of_space.space_id, $4, $5, of_space.dims);
-    create_model.overlap_entities := 0;
-    create_model.alignment_status := 'canonical';
+    overlap_entities := 0;
+    alignment_status := 'canonical';
     IF $4 IS NOT NULL THEN
         INSERT INTO cvx.alignment (model, version) VALUES (new_model, new_version);
-        create_model.alignment_status := 'pending';
+        alignment_status := 'pending';
         -- A predecessor whose space is gone, or a space too wide to align, is registered all the same.
         IF $6 AND before.space_id IS NOT NULL AND greatest(of_space.dims, before.dims) <= cvx._max_align_dims() THEN
             BEGIN
-                create_model.alignment_status := cvx._align(new_model, new_version,
+                alignment_status := cvx._align(new_model, new_version,
                     CASE WHEN before.dims = of_space.dims THEN 'procrustes' ELSE 'affine' END, 100);
             EXCEPTION WHEN data_exception THEN
                 -- Overlap that determines no map, such as one pair, waits for more of it.
@@ -250,10 +250,10 @@ BEGIN
                     HINT = format('When both have more, SELECT * FROM cvx.align(%L, %L).', new_model, new_version);
             END;
             IF create_model.alignment_status = 'no_overlap' THEN
-                create_model.alignment_status := 'pending';
+                alignment_status := 'pending';
                 UPDATE cvx.alignment a SET status = 'pending' WHERE a.model = new_model AND a.version = new_version;
             END IF;
-            SELECT a.overlap_entities INTO create_model.overlap_entities
+            SELECT a.overlap_entities INTO overlap_entities
             FROM cvx.alignment a WHERE a.model = new_model AND a.version = new_version;
         END IF;
     END IF;

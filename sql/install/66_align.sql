@@ -92,7 +92,7 @@ BEGIN
     PERFORM cvx._align(align.model, align.version, align.method, align.min_overlap);
     SELECT q.method, q.predecessor, q.status, q.overlap_entities, q.pairs, q.mean_residual, q.p95_residual,
            q.p99_residual, q.mean_cosine, q.recall_at_10, q.confidence, q.computed_at
-    INTO align.method, predecessor, status, overlap_entities, pairs, mean_residual, p95_residual,
+    INTO method, predecessor, status, overlap_entities, pairs, mean_residual, p95_residual,
          p99_residual, mean_cosine, recall_at_10, confidence, computed_at
     FROM cvx.alignment_quality(align.model, align.version) q;
 END
