@@ -160,9 +160,11 @@ def canonical_correlations(x, y):
 
 
 def nearest_ten(queries, x, own):
-    """Cosines closer than 2^-20 are a tie, which the order of the pairs decides: the same text under two names."""
+    """Cosines closer than 2^-20 are a tie, which the order of the pairs decides: the same text under two names. `own` is
+    the place of each query itself in x, -1 where it is not there."""
     scores = (queries.astype(np.float32) @ x.astype(np.float32).T * 2**20).astype(np.int32)
-    scores[np.arange(len(own)), own] = -(2**30)
+    there = np.flatnonzero(own >= 0)
+    scores[there, own[there]] = -(2**30)
     return np.argsort(-scores, axis=1, kind="stable")[:, :10]
 
 
@@ -171,16 +173,18 @@ def unit(x):
     return np.divide(x, length, out=np.zeros_like(x), where=length > 0)
 
 
-def recall_at_10(projected, x, y) -> float | None:
-    """Share of the ten nearest others of each x that are among those of its projection. At most 2000 pairs, evenly
-    chosen, are searched, and at most 1000 of them looked for."""
-    if len(x) < 20:
+def recall_at_10(projected, x, y, held) -> float | None:
+    """Of the held-out pairs (indexes) the share of the ten nearest others of each x, among all x, that are among those
+    of its projection among all y. Of more than 2000 pairs that many are searched, of more than 1000 held-out ones that
+    many looked for, evenly chosen."""
+    if len(x) < 50:
         return None
-    count = min(len(x), 2000)
-    searched = np.arange(count) * len(x) // count
-    own = np.arange(0, count, -(-count // 1000))
-    projected, x, y = (unit(a[searched]) for a in (projected, x, y))
-    truth, found = nearest_ten(x[own], x, own), nearest_ten(projected[own], y, own)
+    evenly = lambda count, most: np.arange(min(count, most)) * count // min(count, most)
+    searched, chosen = evenly(len(x), 2000), evenly(len(held), 1000)
+    place = {pair: at for at, pair in enumerate(searched)}
+    own = np.array([place.get(pair, -1) for pair in held[chosen]])
+    truth = nearest_ten(unit(x[held[chosen]]), unit(x[searched]), own)
+    found = nearest_ten(unit(projected[chosen]), unit(y[searched]), own)
     return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found)])
 
 
@@ -198,7 +202,7 @@ def quality(pairs: Pairs, fit, parameter=None) -> dict:
         "p95_residual": np.quantile(lengths, 0.95),
         "p99_residual": np.quantile(lengths, 0.99),
         "mean_cosine": (unit(projected) * unit(y)).sum(axis=1).mean(),
-        "recall_at_10": recall_at_10(projected, x, y),
+        "recall_at_10": recall_at_10(projected, pairs.x, pairs.y, np.flatnonzero(held)),
     }
 
 
