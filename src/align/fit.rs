@@ -110,7 +110,15 @@ fn refused(chain: &Chain, version: &str, error: align::Error) -> Error {
         error => Error::AlignmentImpossible {
             model: chain.model.clone(),
             version: version.to_owned(),
-            problem: error.to_string(),
+            problem: match error {
+                align::Error::Constant { which: "from" } => {
+                    "its vectors of the pairs are all equal".to_owned()
+                }
+                align::Error::Constant { .. } => {
+                    "its predecessor's vectors of the pairs are all equal".to_owned()
+                }
+                error => error.to_string(),
+            },
         },
     }
 }
