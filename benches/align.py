@@ -173,8 +173,8 @@ def bench_canonical(conn, rng) -> bool:
         old, before = remade(rng, old, rotation(rng)), version
     conn.execute("VACUUM ANALYZE")
     met = True
-    # All points in the third version; a third of them in each; and, without a bar, every input of the third version in the
-    # second too, so that the distance of each to its pair is measured.
+    # All points in the third version; a third of them in each; and, without a bar, every input of the third version in
+    # the second too, so that the distance of each to its pair is measured.
     for entity in ("third", "mixed", "paired"):
         query = "SELECT count(alignment_error), max(vector_dims(vec)) FROM cvx.canonical_trajectory(%s, 'chain')"
         assert conn.execute(query, [entity]).fetchone() == (POINTS, DIMS)
