@@ -138,8 +138,11 @@ pub fn map(model: &str, version: &str, direction: Direction) -> Result<Option<Ma
     })
 }
 
-/// What is known of the errors of an alignment: anchors and error model, as stored.
-pub fn errors(model: &str, version: &str) -> Result<(Option<Vec<u8>>, Option<Vec<f64>>), ErrorReport> {
+/// Anchors and error model, as stored.
+pub type Errors = (Option<Vec<u8>>, Option<Vec<f64>>);
+
+/// What is known of the errors of an alignment.
+pub fn errors(model: &str, version: &str) -> Result<Errors, ErrorReport> {
     Spi::connect(|client| {
         let statement = prepared(&ERRORS, (), || {
             let query = "SELECT a.anchors, a.error_model FROM cvx.alignment a

@@ -94,7 +94,7 @@ fn was_accepted() -> bool {
                 && pg_sys::pg_parameter_aclcheck(
                     guc::MODEL_MISMATCH_NAME.as_ptr(),
                     pg_sys::GetUserId(),
-                    pg_sys::ACL_SET.into(),
+                    pg_sys::ACL_SET as pg_sys::AclMode,
                 ) == pg_sys::AclResult::ACLCHECK_OK)
     }
 }
