@@ -74,8 +74,11 @@ How to read it:
 TEXT
 for kind in as-stored aligned; do
     aligned=$([ "$kind" = aligned ] && echo true || echo false)
-    value "SELECT cvx.canonical_svg('$package', 'encoder', title => 'Debian changelog of $package through a retrain, $kind',
-           aligned => $aligned)" >"$BUILD/demo/$package-retrain-$kind.svg"
+    for drawn in git "$package"; do
+        value "SELECT cvx.canonical_svg('$drawn', 'encoder', aligned => $aligned,
+               title => 'Debian changelog of $drawn through a retrain, $kind')" >"$BUILD/demo/$drawn-retrain-$kind.svg"
+    done
 done
-say "Pictures, coloured by model version: $BUILD/demo/$package-retrain-as-stored.svg and -aligned.svg"
-note "Open it in a browser. Another package: make demo PACKAGE=systemd. A server of your own to play with: make cluster"
+say "Pictures, coloured by model version: $BUILD/demo/git-retrain-{as-stored,aligned}.svg, and the same of $package"
+note "As stored, git breaks at the retrain; aligned, that is explained, and its change of 2023 stays."
+note "Open them in a browser. Another package: make demo PACKAGE=systemd. A server of your own to play with: make cluster"

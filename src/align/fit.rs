@@ -133,6 +133,14 @@ fn store(
     fit: &Fit,
 ) -> Result<(), ErrorReport> {
     let entities: Vec<u32> = fit.held_out.iter().map(|it| set.entity[it.pair]).collect();
+    let mut truth: Vec<f32> = Vec::new();
+    if truth.try_reserve_exact(fit.residuals.len()).is_err() {
+        let bytes = 4 * fit.residuals.len();
+        return Err(Error::OutOfMemory { bytes }.into());
+    }
+    for it in &fit.held_out {
+        truth.extend_from_slice(&all.to[it.pair * all.to_dims..][..all.to_dims]);
+    }
     alignment::store(
         model,
         version,
@@ -151,7 +159,8 @@ fn store(
             ridge: fit.ridge,
             correlations: &fit.correlations,
             rank: fit.rank as i32,
-            error_model: ErrorModel::of(&fit.residuals, &entities, all.to_dims).map(|it| it.to_values()),
+            error_model: ErrorModel::of_pairs(&fit.residuals, &truth, &entities, all.to_dims)
+                .map(|it| it.to_values()),
             forward: fit.forward.to_bytes(),
             backward: fit.backward.to_bytes(),
             anchors: anchors(all, fit).to_bytes(),
