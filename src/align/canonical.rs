@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use cvx_math::{Path, kernels};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -145,13 +146,20 @@ impl Canonical {
             let first = self.original(part.places[0]);
             let rows = match &self.stored[part.version] {
                 // All of a version's points, in its order: read where they are.
-                Some(stored) if stored.path().len() == part.places.len() => Cow::Borrowed(stored.path().values),
+                Some(stored) if stored.path().len() == part.places.len() => {
+                    Cow::Borrowed(stored.path().values)
+                }
                 _ => gathered(&part.places, first.len(), |place| self.original(place)),
             };
+            if let Some(run) = run_of(&part.places) {
+                let run = &mut values[run.start * self.dims..run.end * self.dims];
+                map.apply_rows(&rows, run);
+                check_finite(run)?;
+                continue;
+            }
             mapped.clear();
             mapped.resize(part.places.len() * self.dims, 0.0);
             map.apply_rows(&rows, &mut mapped);
-            drop(rows);
             check_finite(&mapped)?;
             for (&place, row) in part.places.iter().zip(mapped.chunks_exact(self.dims)) {
                 values[place * self.dims..][..self.dims].copy_from_slice(row);
@@ -224,7 +232,9 @@ impl Canonical {
             return Ok(Vec::new());
         };
         let vectors: HashMap<TimestampTz, VectorResult> =
-            embedding::vectors(before_space, entity_id, (first, last))?.into_iter().collect();
+            embedding::vectors(before_space, entity_id, (first, last))?
+                .into_iter()
+                .collect();
         let from_dims = versions[before].dims;
         let mut rows = zeros(pairs.len() * from_dims)?;
         let mut places = Vec::with_capacity(pairs.len());
@@ -248,9 +258,16 @@ impl Canonical {
             projected
         };
         let distance = |(index, pair): (usize, &[f32])| {
-            (index, kernels::distance(self.path().point(part.places[index]), pair))
+            (
+                index,
+                kernels::distance(self.path().point(part.places[index]), pair),
+            )
         };
-        Ok(places.into_iter().zip(projected.chunks_exact(self.dims)).map(distance).collect())
+        Ok(places
+            .into_iter()
+            .zip(projected.chunks_exact(self.dims))
+            .map(distance)
+            .collect())
     }
 }
 
@@ -261,11 +278,16 @@ fn together<'a>(
     row: impl Fn(usize) -> &'a [f32],
     all: &'a [f32],
 ) -> Cow<'a, [f32]> {
-    let (first, last) = (places[0], places[places.len() - 1]);
-    if last - first + 1 == places.len() {
-        return Cow::Borrowed(&all[first * dims..(last + 1) * dims]);
+    match run_of(places) {
+        Some(run) => Cow::Borrowed(&all[run.start * dims..run.end * dims]),
+        None => gathered(places, dims, row),
     }
-    gathered(places, dims, row)
+}
+
+/// The places as a range, when they follow each other.
+fn run_of(places: &[usize]) -> Option<Range<usize>> {
+    let (&first, &last) = (places.first()?, places.last()?);
+    (last - first + 1 == places.len()).then_some(first..last + 1)
 }
 
 fn gathered<'a>(places: &[usize], dims: usize, row: impl Fn(usize) -> &'a [f32]) -> Cow<'a, [f32]> {

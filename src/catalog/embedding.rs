@@ -95,15 +95,20 @@ pub fn inputs(
     entity_id: &str,
     (from_ts, to_ts): (TimestampTz, TimestampTz),
 ) -> Result<Vec<(TimestampTz, String)>, ErrorReport> {
-    rows_of(&INPUTS_OF, space_id, &[entity_id.into(), time(from_ts), time(to_ts)], || {
-        format!(
-            "SELECT e.ts, e.input_hash FROM cvx.embedding e
+    rows_of(
+        &INPUTS_OF,
+        space_id,
+        &[entity_id.into(), time(from_ts), time(to_ts)],
+        || {
+            format!(
+                "SELECT e.ts, e.input_hash FROM cvx.embedding e
              WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
                AND e.ts OPERATOR(pg_catalog.>=) $2 AND e.ts OPERATOR(pg_catalog.<=) $3
                AND e.input_hash IS NOT NULL
              ORDER BY e.ts"
-        )
-    })
+            )
+        },
+    )
 }
 
 /// The vectors of an entity in a space between two times, both included.
@@ -112,13 +117,18 @@ pub fn vectors(
     entity_id: &str,
     (from_ts, to_ts): (TimestampTz, TimestampTz),
 ) -> Result<Vec<(TimestampTz, VectorResult)>, ErrorReport> {
-    rows_of(&VECTORS_OF, space_id, &[entity_id.into(), time(from_ts), time(to_ts)], || {
-        format!(
-            "SELECT e.ts, e.vec FROM cvx.embedding e
+    rows_of(
+        &VECTORS_OF,
+        space_id,
+        &[entity_id.into(), time(from_ts), time(to_ts)],
+        || {
+            format!(
+                "SELECT e.ts, e.vec FROM cvx.embedding e
              WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
                AND e.ts OPERATOR(pg_catalog.>=) $2 AND e.ts OPERATOR(pg_catalog.<=) $3"
-        )
-    })
+            )
+        },
+    )
 }
 
 /// Rows of (timestamptz, T), neither of them NULL, of the statement kept for a space.
@@ -134,11 +144,13 @@ fn rows_of<T: IntoDatum + FromDatum>(
             Ok(client.prepare(query().as_str(), &types)?.keep())
         })?;
         let rows = client.select(&*statement, None, arguments)?;
-        rows.filter_map(|row| match (row.get::<TimestampWithTimeZone>(1), row.get::<T>(2)) {
-            (Ok(Some(ts)), Ok(Some(value))) => Some(Ok((TimestampTz::from(ts), value))),
-            (Err(error), _) | (_, Err(error)) => Some(Err(error)),
-            _ => None,
-        })
+        rows.filter_map(
+            |row| match (row.get::<TimestampWithTimeZone>(1), row.get::<T>(2)) {
+                (Ok(Some(ts)), Ok(Some(value))) => Some(Ok((TimestampTz::from(ts), value))),
+                (Err(error), _) | (_, Err(error)) => Some(Err(error)),
+                _ => None,
+            },
+        )
         .collect::<Result<Vec<_>, pgrx::spi::Error>>()
     })
     .map_err(internal)

@@ -50,7 +50,11 @@ impl Anchors {
         Anchors {
             dims: map.to_dims,
             points,
-            errors: self.errors.iter().map(|&e| (f64::from(e) * gain) as f32).collect(),
+            errors: self
+                .errors
+                .iter()
+                .map(|&e| (f64::from(e) * gain) as f32)
+                .collect(),
         }
     }
 
@@ -160,7 +164,10 @@ mod tests {
             offset: vec![1.0, 1.0],
         };
         let seen = anchors(2).through(&twice, 2.0);
-        assert_eq!((seen.points, seen.errors), (vec![1.0, 1.0, 1.0, 3.0], vec![0.0, 2.0]));
+        assert_eq!(
+            (seen.points, seen.errors),
+            (vec![1.0, 1.0, 1.0, 3.0], vec![0.0, 2.0])
+        );
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl Kept {
     const NOISE: (f64, f64) = (0.1, 10.0);
 
     /// From covariances of residual and true vector, traces of one-way components within and between
-    /// entities.
+    /// entities. Points of an entity err alike, so that few entities tell little however many their points:
+    /// what they say is drawn towards a projection that keeps all.
     pub(super) fn of(residuals: &[f32], truth: &[f32], members: &[Vec<usize>], dims: usize) -> Option<Kept> {
         let entities = members.len() as f64;
         let (mut error_mean, mut true_mean) = (vec![0.0; dims], vec![0.0; dims]);
@@ -54,13 +55,13 @@ impl Kept {
         between.add(&Moments::of_means(&error_mean, &true_mean), -entities);
         let weight = (entities - 1.0) / (entities - 1.0 + PRIOR_ENTITIES);
         let between = between.over(entities - 1.0).less(&within.over(freedom), inverse);
-        let typical = within.cross / within.truth;
+        let typical = weight * within.cross / within.truth;
         let slope = if between.truth > 0.0 {
             typical + weight * (between.cross / between.truth - typical)
         } else {
             typical
         };
-        let noise = 1.0 + (2.0 * within.cross + within.error) / within.truth;
+        let noise = 1.0 + weight * (2.0 * within.cross + within.error) / within.truth;
         Some(Kept {
             shift: (1.0 + slope).clamp(Self::SHIFT.0, Self::SHIFT.1),
             noise: noise.clamp(Self::NOISE.0, Self::NOISE.1),
