@@ -40,21 +40,53 @@ impl Product {
     }
 }
 
+/// What leads from one space to another.
+#[derive(Clone)]
+pub enum Projection {
+    /// Both are the same space, of these dimensions.
+    Same(usize),
+    Along(Rc<Map>),
+}
+
+impl Projection {
+    /// Of the space it starts from and of the one it leads to.
+    pub fn dims(&self) -> (usize, usize) {
+        match self {
+            Projection::Same(dims) => (*dims, *dims),
+            Projection::Along(map) => (map.from_dims, map.to_dims),
+        }
+    }
+
+    pub fn apply(&self, x: &[f32], out: &mut [f32]) {
+        match self {
+            Projection::Same(_) => out.copy_from_slice(x),
+            Projection::Along(map) => map.apply(x, out),
+        }
+    }
+
+    pub fn apply_rows(&self, rows: &[f32], out: &mut [f32]) {
+        match self {
+            Projection::Same(_) => out.copy_from_slice(rows),
+            Projection::Along(map) => map.apply_rows(rows, out),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Cache {
     /// The longest unused first.
     kept: Vec<Kept>,
     /// The maps between spaces by name that the current statement has asked for.
     at: Option<Moment>,
-    named: Vec<(String, String, Rc<Map>)>,
+    named: Vec<(String, String, Projection)>,
 }
 
 thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
 }
 
-/// The map from one space to another of the same model.
-pub fn between(from_space: &str, to_space: &str) -> Result<Rc<Map>, ErrorReport> {
+/// The way from one space to another of the same model.
+pub fn between(from_space: &str, to_space: &str) -> Result<Projection, ErrorReport> {
     let now = Moment::now();
     let found = CACHE.with_borrow_mut(|cache| {
         if cache.at != Some(now) {
@@ -64,32 +96,34 @@ pub fn between(from_space: &str, to_space: &str) -> Result<Rc<Map>, ErrorReport>
         let mut named = cache.named.iter();
         named
             .find(|(from, to, _)| from == from_space && to == to_space)
-            .map(|(_, _, map)| Rc::clone(map))
+            .map(|(_, _, projection)| projection.clone())
     });
-    if let Some(map) = found {
-        return Ok(map);
+    if let Some(projection) = found {
+        return Ok(projection);
     }
-    let map = resolve(from_space, to_space)?;
-    if map.bytes() > guc::projection_cache_bytes() {
+    let projection = resolve(from_space, to_space)?;
+    if let Projection::Along(map) = &projection
+        && map.bytes() > guc::projection_cache_bytes()
+    {
         // The statement goes on with it, row after row; nobody keeps it after that.
         pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, forget_statement);
         pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Abort, forget_statement);
     }
     CACHE.with_borrow_mut(|cache| {
-        let entry = (from_space.to_owned(), to_space.to_owned(), Rc::clone(&map));
+        let entry = (from_space.to_owned(), to_space.to_owned(), projection.clone());
         cache.named.push(entry);
     });
-    Ok(map)
+    Ok(projection)
 }
 
 fn forget_statement() {
     CACHE.with_borrow_mut(|cache| cache.named.clear());
 }
 
-fn resolve(from_space: &str, to_space: &str) -> Result<Rc<Map>, ErrorReport> {
+fn resolve(from_space: &str, to_space: &str) -> Result<Projection, ErrorReport> {
     let (from, to) = (Space::by_name(from_space)?, Space::by_name(to_space)?);
     if from.space_id == to.space_id {
-        return Ok(Rc::new(Map::identity(from.dims)));
+        return Ok(Projection::Same(from.dims));
     }
     let model_of = |space: &Space| -> Result<String, ErrorReport> {
         let unregistered = Error::NotRegistered {
@@ -116,14 +150,11 @@ fn resolve(from_space: &str, to_space: &str) -> Result<Rc<Map>, ErrorReport> {
         })
     };
     let path = chain.path(place(&from)?, place(&to)?)?;
-    along(&chain, &path, from.dims)
+    along(&chain, &path).map(Projection::Along)
 }
 
-/// The product of the maps along a path that starts in a space of these dimensions.
-pub fn along(chain: &Chain, path: &[Step], dims: usize) -> Result<Rc<Map>, ErrorReport> {
-    if path.is_empty() {
-        return Ok(Rc::new(Map::identity(dims)));
-    }
+/// The product of the maps along a path of one step or more.
+pub fn along(chain: &Chain, path: &[Step]) -> Result<Rc<Map>, ErrorReport> {
     let recipe = recipe(chain, path);
     let found = find(&recipe, |it| match it {
         Product::Map(map) => Some(Rc::clone(map)),
@@ -178,32 +209,31 @@ fn find<T>(recipe: &Recipe, wanted: impl Fn(&Product) -> Option<T>) -> Option<T>
 }
 
 fn compose(chain: &Chain, path: &[Step]) -> Result<Map, ErrorReport> {
-    let mut product: Option<Map> = None;
-    for step in path {
+    let corrupt = |problem| Error::Corrupt {
+        kind: "alignment",
+        problem,
+    };
+    let map_of = |step: &Step| -> Result<Map, ErrorReport> {
         let version = &chain.versions[step.version].version;
-        let map = alignment::map(&chain.model, version, step.direction)?
-            .ok_or_else(|| chain.not_aligned(step.version))?;
-        product = Some(match product {
-            None => map,
-            Some(before) if before.to_dims == map.from_dims => before.then(&map),
-            Some(before) => {
-                return Err(Error::Corrupt {
-                    kind: "alignment",
-                    problem: format!(
-                        "version {version} maps from {} dimensions, the path before it leads to {}",
-                        map.from_dims, before.to_dims
-                    ),
-                }
-                .into());
-            }
-        });
-    }
-    product.ok_or_else(|| {
-        Error::UnknownModel {
-            model: chain.model.clone(),
+        let map = alignment::map(&chain.model, version, step.direction)?;
+        map.ok_or_else(|| chain.not_aligned(step.version).into())
+    };
+    let Some((first, others)) = path.split_first() else {
+        return Err(corrupt(String::from("a path without a step")).into());
+    };
+    let mut product = map_of(first)?;
+    for step in others {
+        let map = map_of(step)?;
+        if product.to_dims != map.from_dims {
+            return Err(corrupt(format!(
+                "version {} maps from {} dimensions, the path before it leads to {}",
+                chain.versions[step.version].version, map.from_dims, product.to_dims
+            ))
+            .into());
         }
-        .into()
-    })
+        product = product.then(&map);
+    }
+    Ok(product)
 }
 
 fn keep(recipe: Recipe, product: Product) {

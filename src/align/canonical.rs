@@ -98,7 +98,7 @@ impl Canonical {
 
     /// All points as they are stored, each in the space of its version; an error where their dimensions differ.
     pub fn as_stored(&self) -> Result<Vec<f32>, Error> {
-        let mut values = Vec::with_capacity(self.values.len());
+        let mut values = room(self.values.len())?;
         for place in 0..self.times.len() {
             let original = self.original(place);
             if original.len() != self.dims {
@@ -124,12 +124,17 @@ impl Canonical {
     /// One product a version: its points gathered, mapped, and put in their places.
     fn project(&mut self) -> Result<(), ErrorReport> {
         let mut values = zeros(self.times.len() * self.dims)?;
-        let mut mapped = Vec::new();
         for part in self.parts() {
             pgrx::check_for_interrupts!();
             let path = self.chain.path(part.version, 0)?;
+            if path.is_empty() {
+                for &place in &part.places {
+                    values[place * self.dims..][..self.dims].copy_from_slice(self.original(place));
+                }
+                continue;
+            }
             let from_dims = self.chain.versions[part.version].dims;
-            let map = along(&self.chain, &path, from_dims)?;
+            let map = along(&self.chain, &path)?;
             if map.from_dims != from_dims || map.to_dims != self.dims {
                 return Err(Error::Corrupt {
                     kind: "alignment",
@@ -137,19 +142,12 @@ impl Canonical {
                 }
                 .into());
             }
-            if path.is_empty() {
-                for &place in &part.places {
-                    values[place * self.dims..][..self.dims].copy_from_slice(self.original(place));
-                }
-                continue;
-            }
-            let first = self.original(part.places[0]);
             let rows = match &self.stored[part.version] {
                 // All of a version's points, in its order: read where they are.
                 Some(stored) if stored.path().len() == part.places.len() => {
                     Cow::Borrowed(stored.path().values)
                 }
-                _ => gathered(&part.places, first.len(), |place| self.original(place)),
+                _ => gathered(&part.places, from_dims, |place| self.original(place))?,
             };
             if let Some(run) = run_of(&part.places) {
                 let run = &mut values[run.start * self.dims..run.end * self.dims];
@@ -157,8 +155,7 @@ impl Canonical {
                 check_finite(run)?;
                 continue;
             }
-            mapped.clear();
-            mapped.resize(part.places.len() * self.dims, 0.0);
+            let mut mapped = zeros(part.places.len() * self.dims)?;
             map.apply_rows(&rows, &mut mapped);
             check_finite(&mapped)?;
             for (&place, row) in part.places.iter().zip(mapped.chunks_exact(self.dims)) {
@@ -185,8 +182,7 @@ impl Canonical {
                 continue;
             };
             let expected = Expected::of(&self.chain, part.version)?;
-            let path = self.path();
-            let rows = together(&part.places, self.dims, |place| path.point(place), &self.values);
+            let rows = together(&part.places, self.dims, &self.values)?;
             let squares = expected.squares(&rows, self.dims);
             for (&place, square) in part.places.iter().zip(&squares) {
                 errors[place] = square.map(|(first, others)| (first + others).sqrt());
@@ -254,7 +250,7 @@ impl Canonical {
             rows
         } else {
             let mut projected = zeros(places.len() * self.dims)?;
-            along(&self.chain, &path, from_dims)?.apply_rows(&rows, &mut projected);
+            along(&self.chain, &path)?.apply_rows(&rows, &mut projected);
             projected
         };
         let distance = |(index, pair): (usize, &[f32])| {
@@ -272,15 +268,10 @@ impl Canonical {
 }
 
 /// The rows of these places one after another: where they stand if they do so there, else copied.
-fn together<'a>(
-    places: &[usize],
-    dims: usize,
-    row: impl Fn(usize) -> &'a [f32],
-    all: &'a [f32],
-) -> Cow<'a, [f32]> {
+fn together<'a>(places: &[usize], dims: usize, all: &'a [f32]) -> Result<Cow<'a, [f32]>, Error> {
     match run_of(places) {
-        Some(run) => Cow::Borrowed(&all[run.start * dims..run.end * dims]),
-        None => gathered(places, dims, row),
+        Some(run) => Ok(Cow::Borrowed(&all[run.start * dims..run.end * dims])),
+        None => gathered(places, dims, |place| &all[place * dims..][..dims]),
     }
 }
 
@@ -290,19 +281,29 @@ fn run_of(places: &[usize]) -> Option<Range<usize>> {
     (last - first + 1 == places.len()).then_some(first..last + 1)
 }
 
-fn gathered<'a>(places: &[usize], dims: usize, row: impl Fn(usize) -> &'a [f32]) -> Cow<'a, [f32]> {
-    let mut rows = Vec::with_capacity(places.len() * dims);
+fn gathered<'a>(
+    places: &[usize],
+    dims: usize,
+    row: impl Fn(usize) -> &'a [f32],
+) -> Result<Cow<'a, [f32]>, Error> {
+    let mut rows = room(places.len() * dims)?;
     for &place in places {
         rows.extend_from_slice(row(place));
     }
-    Cow::Owned(rows)
+    Ok(Cow::Owned(rows))
+}
+
+/// Room for this many numbers, or the error that there is none: an abort would end every session of the server.
+fn room(count: usize) -> Result<Vec<f32>, Error> {
+    let mut values = Vec::new();
+    match values.try_reserve_exact(count) {
+        Ok(()) => Ok(values),
+        Err(_) => Err(Error::OutOfMemory { bytes: 4 * count }),
+    }
 }
 
 fn zeros(count: usize) -> Result<Vec<f32>, Error> {
-    let mut values = Vec::new();
-    if values.try_reserve_exact(count).is_err() {
-        return Err(Error::OutOfMemory { bytes: 4 * count });
-    }
+    let mut values = room(count)?;
     values.resize(count, 0.0);
     Ok(values)
 }

@@ -44,24 +44,20 @@ impl Expected {
 /// Reads a version's anchors and places them in the canonical frame.
 pub fn place_anchors(chain: &Chain, version: usize) -> Result<Nearest, ErrorReport> {
     let name = &chain.versions[version].version;
-    let (bytes, _) = alignment::errors(&chain.model, name)?;
+    let bytes = alignment::anchors(&chain.model, name)?;
     let read = |bytes: Vec<u8>| {
         Anchors::from_bytes(&bytes).ok_or_else(|| corrupt(format!("{} bytes of anchors", bytes.len())))
     };
     let anchors = bytes.map(read).transpose()?.unwrap_or_default();
-    let Some(first) = chain.path(version, 0)?.first().copied() else {
-        return Ok(anchors.index());
-    };
-    if anchors.errors.is_empty() {
+    let path = chain.path(version, 0)?;
+    if path.is_empty() || anchors.errors.is_empty() {
         return Ok(anchors.index());
     }
-    let whole = along(chain, &chain.path(version, 0)?, anchors.dims)?;
+    let whole = along(chain, &path)?;
     if whole.from_dims != anchors.dims {
         return Err(corrupt(format!("anchors of {} dimensions", anchors.dims)).into());
     }
-    Ok(anchors
-        .through(&whole, gain_beyond(chain, first.version)?)
-        .index())
+    Ok(anchors.through(&whole, gain_beyond(chain, version)?).index())
 }
 
 /// By how much the maps between a version's predecessor and the canonical frame stretch a vector, on average over
@@ -71,7 +67,7 @@ fn gain_beyond(chain: &Chain, version: usize) -> Result<f64, ErrorReport> {
         None | Some(0) => Ok(1.0),
         Some(before) => {
             let dims = chain.versions[before].dims;
-            let map = along(chain, &chain.path(before, 0)?, dims)?;
+            let map = along(chain, &chain.path(before, 0)?)?;
             let square: f64 = map.weights.iter().map(|&w| f64::from(w).powi(2)).sum();
             Ok((square / dims.max(1) as f64).sqrt())
         }
@@ -83,8 +79,7 @@ pub fn between(chain: &Chain, left: usize, right: usize) -> Result<ErrorModel, E
     let mut sum = ErrorModel::EXACT;
     for step in chain.path(left, right)? {
         let name = &chain.versions[step.version].version;
-        let (_, values) = alignment::errors(&chain.model, name)?;
-        let model = match values {
+        let model = match alignment::error_model(&chain.model, name)? {
             None => ErrorModel::UNKNOWN,
             Some(values) => ErrorModel::from_values(&values)
                 .ok_or_else(|| corrupt(format!("error model {values:?}")))?

@@ -1,6 +1,9 @@
+use std::thread::LocalKey;
+
 use cvx_math::align::{Map, Quality};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use pgrx::{FromDatum, IntoDatum};
 
 use super::{Statements, internal, pairs::Tiers, prepared};
 use crate::error::Error;
@@ -8,7 +11,8 @@ use crate::error::Error;
 thread_local! {
     static FORWARD: Statements<()> = Statements::default();
     static BACKWARD: Statements<()> = Statements::default();
-    static ERRORS: Statements<()> = Statements::default();
+    static ANCHORS: Statements<()> = Statements::default();
+    static ERROR_MODEL: Statements<()> = Statements::default();
 }
 
 /// What one fit leaves in cvx.alignment.
@@ -116,19 +120,8 @@ pub fn map(model: &str, version: &str, direction: Direction) -> Result<Option<Ma
              AND a.version OPERATOR(pg_catalog.=) $2",
         ),
     };
-    let found: Option<Result<Map, String>> = Spi::connect(|client| {
-        let statement = prepared(kept, (), || {
-            let types = [pg_sys::TEXTOID, pg_sys::TEXTOID].map(PgOid::from);
-            Ok(client.prepare(query, &types)?.keep())
-        })?;
-        let rows = client.select(&*statement, Some(1), &[model.into(), version.into()])?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let bytes = rows.first().get_one::<&[u8]>()?;
-        Ok(bytes.map(Map::from_bytes))
-    })
-    .map_err(internal)?;
+    let bytes: Option<Vec<u8>> = one(kept, query, model, version)?;
+    let found = bytes.map(|it| Map::from_bytes(&it));
     found.transpose().map_err(|problem| {
         Error::Corrupt {
             kind: "alignment",
@@ -138,26 +131,39 @@ pub fn map(model: &str, version: &str, direction: Direction) -> Result<Option<Ma
     })
 }
 
-/// Anchors and error model, as stored.
-pub type Errors = (Option<Vec<u8>>, Option<Vec<f64>>);
+/// The anchors of an alignment, as stored.
+pub fn anchors(model: &str, version: &str) -> Result<Option<Vec<u8>>, ErrorReport> {
+    let query = "SELECT a.anchors FROM cvx.alignment a
+        WHERE a.model OPERATOR(pg_catalog.=) $1 AND a.version OPERATOR(pg_catalog.=) $2";
+    one(&ANCHORS, query, model, version)
+}
 
-/// What is known of the errors of an alignment.
-pub fn errors(model: &str, version: &str) -> Result<Errors, ErrorReport> {
+/// The error model of an alignment, as stored.
+pub fn error_model(model: &str, version: &str) -> Result<Option<Vec<f64>>, ErrorReport> {
+    let query = "SELECT a.error_model FROM cvx.alignment a
+        WHERE a.model OPERATOR(pg_catalog.=) $1 AND a.version OPERATOR(pg_catalog.=) $2";
+    let values: Option<Vec<Option<f64>>> = one(&ERROR_MODEL, query, model, version)?;
+    // No fit stores a NULL there; who reads it refuses what is no number.
+    Ok(values.map(|it| it.into_iter().map(|x| x.unwrap_or(f64::NAN)).collect()))
+}
+
+/// One column of an alignment's row, by the statement kept for it.
+fn one<T: IntoDatum + FromDatum>(
+    kept: &'static LocalKey<Statements<()>>,
+    query: &str,
+    model: &str,
+    version: &str,
+) -> Result<Option<T>, ErrorReport> {
     Spi::connect(|client| {
-        let statement = prepared(&ERRORS, (), || {
-            let query = "SELECT a.anchors, a.error_model FROM cvx.alignment a
-                WHERE a.model OPERATOR(pg_catalog.=) $1 AND a.version OPERATOR(pg_catalog.=) $2";
+        let statement = prepared(kept, (), || {
             let types = [pg_sys::TEXTOID, pg_sys::TEXTOID].map(PgOid::from);
             Ok(client.prepare(query, &types)?.keep())
         })?;
         let rows = client.select(&*statement, Some(1), &[model.into(), version.into()])?;
         if rows.is_empty() {
-            return Ok((None, None));
+            return Ok(None);
         }
-        let (anchors, model) = rows.first().get_two::<Vec<u8>, Vec<Option<f64>>>()?;
-        // No fit stores a NULL there; who reads it refuses what is no number.
-        let number = |it: Option<f64>| it.unwrap_or(f64::NAN);
-        Ok((anchors, model.map(|it| it.into_iter().map(number).collect())))
+        rows.first().get_one::<T>()
     })
     .map_err(internal)
 }

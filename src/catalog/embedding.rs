@@ -25,10 +25,7 @@ impl TrajectoryDatum {
     /// To be read here.
     pub fn open(self) -> Trajectory {
         // SAFETY: a trajectory's datum that this value owns, in memory that lives as long as the call.
-        match unsafe { Trajectory::from_polymorphic_datum(self.0, false, pg_sys::InvalidOid) } {
-            Some(trajectory) => trajectory,
-            None => unreachable!("the datum is not NULL"),
-        }
+        unsafe { Trajectory::at(self.0) }
     }
 }
 

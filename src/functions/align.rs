@@ -87,11 +87,12 @@ fn alignment_map(
 
 #[pg_extern(sql = false)]
 fn project_vector(vec: Vector, from_space: &str, to_space: &str) -> Result<VectorResult, ErrorReport> {
-    let map = cache::between(from_space, to_space)?;
+    let projection = cache::between(from_space, to_space)?;
+    let (from_dims, to_dims) = projection.dims();
     let x = vec.as_slice();
-    check_dims(x.len(), map.from_dims, from_space)?;
-    let mut y = vec![0.0; map.to_dims];
-    map.apply(x, &mut y);
+    check_dims(x.len(), from_dims, from_space)?;
+    let mut y = vec![0.0; to_dims];
+    projection.apply(x, &mut y);
     check_finite(&y)?;
     Ok(VectorResult::from_vec(y))
 }
@@ -102,20 +103,21 @@ fn project_trajectory(
     from_space: &str,
     to_space: &str,
 ) -> Result<TrajectoryResult, ErrorReport> {
-    let map = cache::between(from_space, to_space)?;
+    let projection = cache::between(from_space, to_space)?;
     let path = t.path();
     if path.is_empty() {
         return Ok(TrajectoryResult::from_path(path)?);
     }
-    check_dims(path.dims, map.from_dims, from_space)?;
-    let mut result = TrajectoryResult::with_size(path.len(), map.to_dims)?;
+    let (from_dims, to_dims) = projection.dims();
+    check_dims(path.dims, from_dims, from_space)?;
+    let mut result = TrajectoryResult::with_size(path.len(), to_dims)?;
     let (times, values) = result.arrays();
     times.copy_from_slice(path.times);
     // In parts, so that a long trajectory can be cancelled.
-    let (from, to) = (PART * map.from_dims, PART * map.to_dims);
+    let (from, to) = (PART * from_dims, PART * to_dims);
     for (rows, mapped) in path.values.chunks(from).zip(values.chunks_mut(to)) {
         pgrx::check_for_interrupts!();
-        map.apply_rows(rows, mapped);
+        projection.apply_rows(rows, mapped);
     }
     check_finite(values)?;
     Ok(result)

@@ -75,6 +75,13 @@ pub fn check_order(times: &[TimestampTz]) -> Result<(), Error> {
 pub struct Trajectory(Detoasted);
 
 impl Trajectory {
+    /// # Safety
+    /// `datum` is a trajectory, not NULL, and outlives the result.
+    pub unsafe fn at(datum: pg_sys::Datum) -> Self {
+        // SAFETY: the caller vouches for the datum.
+        Trajectory(unsafe { Detoasted::new(datum) })
+    }
+
     /// Times and values, in place.
     pub fn path(&self) -> Path<'_> {
         let bytes = self.0.bytes();
@@ -114,7 +121,7 @@ fn read(bytes: &[u8]) -> Option<Path<'_>> {
 impl FromDatum for Trajectory {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
         // SAFETY: the caller vouches for the datum.
-        (!is_null).then(|| Trajectory(unsafe { Detoasted::new(datum) }))
+        (!is_null).then(|| unsafe { Trajectory::at(datum) })
     }
 }
 
