@@ -28,8 +28,8 @@ ANALYZE cvx.embedding;
 SELECT * FROM cvx.create_model('encoder', 'minilm-v1', 'encoder-1') \g /dev/null
 SELECT version, alignment_status, overlap_entities
 FROM cvx.create_model('encoder', 'minilm-v2', 'encoder-2', predecessor => 'minilm-v1');
-\echo 'Fewer than 100 entities overlap, so it says low_confidence. Of the three maps, auto takes the one that errs'
-\echo 'least on packages which the fit has not seen:'
+\echo 'Fewer than 100 entities overlap, so it says low_confidence. Of the three maps, auto takes the one that does'
+\echo 'best on packages which the fit has not seen:'
 \echo
 SELECT method, overlap_entities AS overlap, pairs, round(mean_residual::numeric, 3) AS mean_residual,
        round(p95_residual::numeric, 3) AS p95_residual, round(mean_cosine::numeric, 3) AS mean_cosine,

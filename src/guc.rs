@@ -51,7 +51,7 @@ pub fn init() {
     GucRegistry::define_enum_guc(
         MODEL_MISMATCH_NAME,
         c"What happens to a row that names another model than the one registered for its space.",
-        c"error refuses it, warning takes it and warns once a statement, ignore takes it. Rows that a dump brings back or a replica applies are always taken.",
+        c"error refuses it, warning takes it and warns once a statement, ignore takes it. Rows that a replica applies, or that a dump brings back for a role that may set this, are always taken.",
         &MODEL_MISMATCH,
         GucContext::Suset,
         GucFlags::default(),
