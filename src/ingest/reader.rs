@@ -4,7 +4,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cvx_sources::{Batch, Connector, ErrorKind, Progress, SourceError};
+use cvx_sources::parquet::ParquetConnector;
+use cvx_sources::{Batch, ErrorKind, Progress, SourceError};
 
 /// Batches that may wait, decoded, for the writer: memory is bounded by this many plus the two in hand.
 const BATCHES_AHEAD: usize = 2;
@@ -22,8 +23,8 @@ pub struct Reader {
 
 impl Reader {
     /// Opens the connector on the new thread: looking at a source may take as long as reading it.
-    pub fn start<C: Connector>(
-        open: impl FnOnce() -> Result<C, SourceError> + Send + 'static,
+    pub fn start(
+        open: impl FnOnce() -> Result<ParquetConnector, SourceError> + Send + 'static,
     ) -> Result<Self, SourceError> {
         let (sender, batches) = sync_channel(BATCHES_AHEAD);
         let spawned = with_signals_blocked(|| {
@@ -82,14 +83,17 @@ impl Drop for Reader {
     }
 }
 
-fn run<C: Connector>(open: impl FnOnce() -> Result<C, SourceError>, sender: &SyncSender<Item>) {
+fn run(open: impl FnOnce() -> Result<ParquetConnector, SourceError>, sender: &SyncSender<Item>) {
     let mut connector = match open() {
         Ok(connector) => connector,
         // The main thread may have hung up already; then nobody asks why.
         Err(error) => return drop(sender.send(Err(error))),
     };
     loop {
-        let item = connector.next_batch().map(|batch| (batch, connector.progress()));
+        let item = connector
+            .read_batch()
+            .map(|batch| (batch, connector.progress()))
+            .map_err(SourceError::from);
         let last = !matches!(item, Ok((Some(_), _)));
         if sender.send(item).is_err() || last {
             return;

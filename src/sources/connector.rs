@@ -1,41 +1,60 @@
 //! What every connector is to its caller.
 
 use crate::Batch;
+use serde_json::Value;
 use std::fmt;
 
-/// A place that embeddings are read from, pulled batch by batch.
+/// A place that embeddings are read from, pulled step by step.
 ///
-/// The caller decides when to go on, so it can stop, wait, or check for interrupts between any two batches;
-/// nothing is read ahead of a call, and memory is bounded by a batch. A connector is `Send`: the ingest runs
-/// it on a thread of its own, which never touches PostgreSQL, and takes the batches from a bounded channel on
-/// the main thread. Connectors that wait for a network fit behind the same call: their runtime fills such a
-/// channel and `next_batch` waits on it.
+/// The caller decides when to go on, so it can stop or wait between any two steps, and memory is bounded by what one
+/// step brings. A connector is `Send`: it runs on a thread of its own, which never touches PostgreSQL, and its
+/// deliveries travel to the main thread through a bounded channel. Connectors that wait for a network keep their
+/// runtime to themselves. How it is opened, and with what, is [`crate::SourceConfig::open`] and [`crate::Request`].
 pub trait Connector: Send {
-    /// The next rows in the source's order, None at its end. A batch may hold rejects only, but is never
-    /// without rows.
+    /// The next step, in the source's order. Returns within a second when there is nothing ([`Step::Idle`]), and soon
+    /// after [`crate::Stop`] was set.
     ///
     /// # Errors
-    /// What concerns the source as a whole. What is wrong with one row is among the batch's rejects instead.
-    /// After an error the source is spent: further calls give an error again.
-    fn next_batch(&mut self) -> Result<Option<Batch>, SourceError>;
+    /// What concerns the source as a whole. What is wrong with one record is among the batch's rejects instead.
+    /// After an error the connector is spent: further calls give an error again.
+    fn next(&mut self) -> Result<Step, SourceError>;
 
-    /// How far reading has come.
-    fn progress(&self) -> Progress;
+    /// Told, in order, of the positions whose records are durable now, for connectors that tell others (a consumer
+    /// group's offsets). Nothing depends on its success.
+    fn committed(&mut self, positions: &[Position]) {
+        let _ = positions;
+    }
 }
 
-/// How far reading has come.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Progress {
-    /// What is being read, such as a file's path.
-    pub current: Option<String>,
-    /// Files (topics, pages) read to their end.
-    pub parts_done: usize,
-    /// How many there are, where that is known.
-    pub parts_total: Option<usize>,
-    /// Rows read so far, taken and refused.
-    pub rows_read: u64,
-    /// How many there are, where that is known.
-    pub rows_total: Option<u64>,
+/// One step of a connector.
+#[derive(Debug)]
+pub enum Step {
+    Delivery(Delivery),
+    /// Nothing new now, and more may come: a stream that has been read to its end.
+    Idle,
+    /// Everything that was asked for has been delivered.
+    End,
+}
+
+/// Records and how far they bring the watermark: what the caller commits in one transaction.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    pub batch: Batch,
+    /// The positions that hold once the batch is stored. May be all that a delivery has: a file without new rows.
+    pub positions: Vec<Position>,
+    /// Records that were read and are no concern of this source: filtered out, tombstones.
+    pub skipped: u64,
+    /// Bytes that the source sent for this delivery.
+    pub bytes: u64,
+}
+
+/// How far one part of a source has been read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Position {
+    /// The part: a file, a topic's partition, a table. At most 2000 bytes.
+    pub part: String,
+    /// Where reading goes on, in the connector's own terms; None forgets the part.
+    pub value: Option<Value>,
 }
 
 /// What sort of failure it is: what the caller maps to an SQLSTATE, and whether trying again can help.
@@ -53,17 +72,49 @@ pub enum ErrorKind {
     Corrupt,
     /// A valid source that needs something this build lacks.
     Unsupported,
+    /// Records that were to be read next are gone for good: expired in the source. Going on would skip them.
+    Gap,
     /// The operating system or the network failed; trying again may help.
     Io,
+    /// The connector itself broke down, which should not happen.
+    Internal,
 }
 
-/// An error of any connector, ready to show: lower case, no full stop, the value in it.
+impl ErrorKind {
+    /// Whether the same run may succeed a moment later, without anybody changing anything.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Io)
+    }
+}
+
+/// An error of any connector, ready to show: lower case, no full stop, the value in it, and never a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceError {
     pub kind: ErrorKind,
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+}
+
+impl SourceError {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
 }
 
 impl fmt::Display for SourceError {

@@ -71,6 +71,33 @@ pub enum RejectReason {
     InvalidAttrs {
         error: String,
     },
+    /// Not what its format claims: no JSON, no Avro of the schema it names.
+    Malformed {
+        error: String,
+    },
+    MissingField {
+        field: String,
+    },
+    WrongType {
+        field: String,
+        found: String,
+        expected: &'static str,
+    },
+    TooLarge {
+        bytes: usize,
+        limit: usize,
+    },
+    /// What an earlier run refused is not in the source any more.
+    Gone,
+    /// Records that expired before they were read, where the source is told to go on.
+    RetentionGap {
+        records: u64,
+    },
+    /// The table's own constraints or triggers refused it.
+    RefusedByTable {
+        sqlstate: String,
+        message: String,
+    },
 }
 
 impl RejectReason {
@@ -106,6 +133,13 @@ impl RejectReason {
             Self::ZeroVector => "zero_vector",
             Self::ModelMismatch { .. } => "model_mismatch",
             Self::InvalidAttrs { .. } => "invalid_attrs",
+            Self::Malformed { .. } => "malformed",
+            Self::MissingField { .. } => "missing_field",
+            Self::WrongType { .. } => "wrong_type",
+            Self::TooLarge { .. } => "too_large",
+            Self::Gone => "gone",
+            Self::RetentionGap { .. } => "retention_gap",
+            Self::RefusedByTable { .. } => "refused_by_table",
         }
     }
 
@@ -144,6 +178,20 @@ impl RejectReason {
                  cvx.create_model; or SET cvx.model_mismatch = 'warning' if only the name differs."
             }
             Self::InvalidAttrs { .. } => "attrs must be JSON that jsonb can hold.",
+            Self::Malformed { .. } => {
+                "Check the format that the source is configured for against what it sends."
+            }
+            Self::MissingField { .. } | Self::WrongType { .. } => {
+                "Check the names of the fields in the source's configuration against what it sends."
+            }
+            Self::TooLarge { .. } => "Keep large values elsewhere and store their hash or address.",
+            Self::Gone => "Delete the dead letter, or send the record again.",
+            Self::RetentionGap { .. } => {
+                "Read more often than the source forgets, or have it keep records for longer."
+            }
+            Self::RefusedByTable { .. } => {
+                "Mend what the constraint or trigger objects to, then cvx.replay_dead_letters(source)."
+            }
         }
     }
 }
@@ -201,6 +249,21 @@ impl fmt::Display for RejectReason {
                 )
             }
             Self::InvalidAttrs { error } => write!(f, "attrs: {error}"),
+            Self::Malformed { error } => write!(f, "record cannot be decoded: {error}"),
+            Self::MissingField { field } => write!(f, "record has no field {field:?}"),
+            Self::WrongType {
+                field,
+                found,
+                expected,
+            } => {
+                write!(f, "field {field:?} is {found}, expected {expected}")
+            }
+            Self::TooLarge { bytes, limit } => write!(f, "record has {bytes} bytes, more than {limit}"),
+            Self::Gone => f.write_str("record is not in the source any more"),
+            Self::RetentionGap { records } => {
+                write!(f, "{records} records expired in the source before they were read")
+            }
+            Self::RefusedByTable { sqlstate, message } => write!(f, "{message} (SQLSTATE {sqlstate})"),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! `cargo run --release -p cvx-sources --example read_parquet -- PATH ENTITY TIMESTAMP VECTOR DIMS [BATCH]`,
 //! with the names of the three columns and the dimensions of the vectors.
 
+use cvx_sources::SourceError;
 use cvx_sources::parquet::{Config, ParquetConnector};
-use cvx_sources::{Connector, SourceError};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let mut connector = ParquetConnector::open(config).map_err(SourceError::from)?;
     let (mut rows, mut floats, mut rejected) = (0, 0, BTreeMap::new());
-    while let Some(batch) = connector.next_batch()? {
+    while let Some(batch) = connector.read_batch().map_err(SourceError::from)? {
         rows += batch.rows_read();
         floats += batch.len() * batch.dims();
         for reject in batch.rejects() {

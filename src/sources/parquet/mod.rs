@@ -19,7 +19,7 @@ pub use config::{Config, DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE};
 pub use error::Error;
 
 use crate::time::{EpochRange, EpochUnit};
-use crate::{Batch, Connector, Progress, SourceError};
+use crate::{Batch, Connector, Delivery, Progress, SourceError, Step};
 use config::MAX_BATCH_BYTES;
 use file::OpenFile;
 use rows::Rows;
@@ -113,7 +113,10 @@ impl ParquetConnector {
         &self.files
     }
 
-    /// The same as [`Connector::next_batch`], with the error as this connector has it.
+    /// The next rows in the source's order, None at its end. A batch may hold rejects only, but is never without rows.
+    ///
+    /// # Errors
+    /// See [`Error`]; after one the connector is spent.
     pub fn read_batch(&mut self) -> Result<Option<Batch>, Error> {
         if self.spent {
             return Err(Error::Spent {
@@ -127,6 +130,22 @@ impl ParquetConnector {
         result?;
         self.rows_read += batch.rows_read() as u64;
         Ok((batch.rows_read() > 0).then_some(batch))
+    }
+
+    /// How far reading has come.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            phase: "reading rows",
+            current: self
+                .current
+                .as_ref()
+                .map(|current| current.file.path.display().to_string()),
+            parts_done: self.opened - usize::from(self.current.is_some()),
+            parts_total: Some(self.files.len()),
+            rows_read: self.rows_read,
+            rows_total: Some(self.rows_total),
+            ..Progress::default()
+        }
     }
 
     /// Fills the batch from as many files as it takes.
@@ -176,21 +195,14 @@ impl Current {
 }
 
 impl Connector for ParquetConnector {
-    fn next_batch(&mut self) -> Result<Option<Batch>, SourceError> {
-        Ok(self.read_batch()?)
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            current: self
-                .current
-                .as_ref()
-                .map(|current| current.file.path.display().to_string()),
-            parts_done: self.opened - usize::from(self.current.is_some()),
-            parts_total: Some(self.files.len()),
-            rows_read: self.rows_read,
-            rows_total: Some(self.rows_total),
-        }
+    fn next(&mut self) -> Result<Step, SourceError> {
+        let batch = self.read_batch()?;
+        Ok(batch.map_or(Step::End, |batch| {
+            Step::Delivery(Delivery {
+                batch,
+                ..Delivery::default()
+            })
+        }))
     }
 }
 

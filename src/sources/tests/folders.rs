@@ -4,8 +4,8 @@
 mod common;
 
 use common::*;
+use cvx_sources::ErrorKind;
 use cvx_sources::parquet::{Config, Error, ParquetConnector};
-use cvx_sources::{Connector, ErrorKind};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -74,7 +74,7 @@ fn progress_counts_files_and_rows() {
     let mut connector = ParquetConnector::open(config).unwrap();
     assert_eq!(connector.files().len(), 3);
     let mut seen = Vec::new();
-    while connector.next_batch().unwrap().is_some() {
+    while connector.read_batch().unwrap().is_some() {
         let progress = connector.progress();
         seen.push((
             progress.parts_done,
@@ -93,7 +93,7 @@ fn progress_counts_files_and_rows() {
         ]
     );
     assert_eq!(connector.progress().parts_done, 3);
-    assert!(connector.next_batch().unwrap().is_none());
+    assert!(connector.read_batch().unwrap().is_none());
 }
 
 #[test]

@@ -1,0 +1,18 @@
+//! Tables of another PostgreSQL.
+
+mod config;
+
+pub use config::Config;
+
+#[cfg(feature = "postgres")]
+pub fn open(
+    config: &Config,
+    common: &crate::Common,
+    request: crate::Request,
+) -> Result<Box<dyn crate::Connector>, crate::SourceError> {
+    let _ = (config, common, request);
+    Err(crate::SourceError::new(
+        crate::ErrorKind::Unsupported,
+        "not built yet",
+    ))
+}
