@@ -60,8 +60,8 @@ const UNITS: [&str; 47] = [
     "century",
 ];
 
-/// The length of an interval such as `7d`, `1 day 12 hours`, `01:30:00` or `P1DT12H`; none for a text of another form,
-/// a negative one among them.
+/// The length of an interval such as `7d`, `1 day 12 hours`, `01:30:00` or `P1DT12H`; none for a text of
+/// another form, a negative one among them.
 pub fn length(text: &str) -> Option<Length> {
     let text = text.trim();
     if text.is_empty() || text.len() > MAX_CHARS {

@@ -1,4 +1,5 @@
-//! The declaration of sources and monitors as TOML, and when a schedule is due. Pure: no PostgreSQL, no clock.
+//! The declaration of sources and monitors as TOML, and when a schedule is due. Pure: no PostgreSQL, no
+//! clock.
 
 mod duration;
 mod keys;
@@ -92,14 +93,14 @@ impl Error {
     }
 }
 
-/// Reads a declaration: `[[sources]]`, each with the options that all types share (`filter`, `max_reject_ratio`,
-/// `batch_rows`, `batch_bytes`, `batch_interval_ms`) among its own keys and a table named after its type, and
-/// `[[monitors]]`. The keys inside the type's table are taken as they are: `cvx_sources` knows them. Dates and times in
-/// a configuration become text in ISO 8601.
+/// Reads a declaration: `[[sources]]`, each with the options that all types share (`filter`,
+/// `max_reject_ratio`, `batch_rows`, `batch_bytes`, `batch_interval_ms`) among its own keys and a table named
+/// after its type, and `[[monitors]]`. The keys inside the type's table are taken as they are: `cvx_sources`
+/// knows them. Dates and times in a configuration become text in ISO 8601.
 ///
 /// # Errors
-/// TOML that cannot be read, with line and column; a text of more than [`MAX_BYTES`] or [`MAX_DECLARATIONS`]; a key that
-/// is unknown, missing or of a wrong type; a value out of bounds; a name that is declared twice.
+/// TOML that cannot be read, with line and column; a text of more than [`MAX_BYTES`] or [`MAX_DECLARATIONS`];
+/// a key that is unknown, missing or of a wrong type; a value out of bounds; a name that is declared twice.
 pub fn parse(toml: &str) -> Result<Declaration, Error> {
     if toml.len() > MAX_BYTES {
         let message = format!("the declaration has {} bytes, more than {MAX_BYTES}", toml.len());

@@ -3,8 +3,8 @@
 /// Words longer than this are not compared.
 const MAX_CHARS: usize = 64;
 
-/// The candidate nearest to `word` by letters changed, left out, added or swapped with the next one; none when more than a
-/// third of them differ.
+/// The candidate nearest to `word` by letters changed, left out, added or swapped with the next one; none
+/// when more than a third of them differ.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word
         .chars()

@@ -6,7 +6,7 @@ use crate::{Declaration, Monitor, Source};
 use serde_json::{Map, Number, Value, json};
 
 /// A value that would end beyond this column is broken into lines or gets a table of its own.
-const MAX_COLUMN: usize = 100;
+const MAX_COLUMN: usize = 110;
 
 /// The order in which keys of configurations, conditions and actions stand; others follow by name.
 const ORDER: [&str; 36] = [
@@ -48,9 +48,9 @@ const ORDER: [&str; 36] = [
     "level",
 ];
 
-/// Prints a declaration so that [`crate::parse`] reads the same: sources, then monitors, in the order given, each with its keys
-/// in a fixed order and without those that have their default. What TOML has no word for is left out (null) or becomes a
-/// number with a decimal point (an integer above 2^63).
+/// Prints a declaration so that [`crate::parse`] reads the same: sources, then monitors, in the order given,
+/// each with its keys in a fixed order and without those that have their default. What TOML has no word for
+/// is left out (null) or becomes a number with a decimal point (an integer above 2^63).
 pub fn print(declaration: &Declaration) -> String {
     let mut out = String::new();
     for source in &declaration.sources {
@@ -93,28 +93,23 @@ fn print_source(out: &mut String, source: &Source) {
 
 fn print_monitor(out: &mut String, monitor: &Monitor) {
     start(out, "[[monitors]]");
-    let mut pairs = vec![("name", json!(monitor.name))];
-    let mut unless = |default: &str, name, value: &str| {
-        if value != default {
-            pairs.push((name, json!(value)));
-        }
-    };
-    unless("", "description", &monitor.description);
-    unless(DEFAULT_INTERVAL, "check_interval", &monitor.check_interval);
-    unless(DEFAULT_SEVERITY, "severity", &monitor.severity);
-    unless(DEFAULT_INTERVAL, "cooldown", &monitor.cooldown);
-    let rest = [
+    let unless = |default: &str, value: &str| json!((value != default).then_some(value));
+    let pairs = [
+        ("name", json!(monitor.name)),
+        ("description", unless("", &monitor.description)),
         ("space", json!(monitor.space)),
         ("model", json!(monitor.model)),
         ("condition", monitor.condition.clone()),
         ("action", monitor.action.clone()),
+        (
+            "check_interval",
+            unless(DEFAULT_INTERVAL, &monitor.check_interval),
+        ),
+        ("severity", unless(DEFAULT_SEVERITY, &monitor.severity)),
+        ("cooldown", unless(DEFAULT_INTERVAL, &monitor.cooldown)),
     ];
-    let pairs = pairs.iter().chain(&rest);
-    table(
-        out,
-        "monitors",
-        pairs.map(|(name, value)| (*name, value)).collect(),
-    );
+    let pairs = pairs.iter().map(|(name, value)| (*name, value)).collect();
+    table(out, "monitors", pairs);
 }
 
 fn start(out: &mut String, header: &str) {
@@ -232,7 +227,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// A text of several lines, as such: the first newline is not part of it, and no three quotes follow each other.
+/// A text of several lines, as such: the first newline is not part of it, and no three quotes follow each
+/// other.
 fn lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     out.push_str("\"\"\"\n");

@@ -58,9 +58,10 @@ const FIELDS: [Field; 5] = [
 
 /// A schedule: when it is due next.
 ///
-/// Where clocks change: an expression whose minute and hour are fixed (`30 2 * * *`) is due once a day. When its time is skipped
-/// it is due right after the gap, and of a time that occurs twice the first counts. One with a `*` in minute or hour
-/// (`*/15 * * * *`) follows the clock: it is not due in the gap, and due in both passes of an hour that occurs twice.
+/// Where clocks change: an expression whose minute and hour are fixed (`30 2 * * *`) is due once a day. When
+/// its time is skipped it is due right after the gap, and of a time that occurs twice the first counts. One
+/// with a `*` in minute or hour (`*/15 * * * *`) follows the clock: it is not due in the gap, and due in both
+/// passes of an hour that occurs twice.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     cron: Cron,
@@ -68,12 +69,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Five fields as in crontab(5), or a nickname such as `@hourly`; `time_zone` is a name of the IANA database. A day of month and
-    /// a day of week that are both restricted are alternatives, as crontab(5) has it; `+` before the latter makes it both.
+    /// Five fields as in crontab(5), or a nickname such as `@hourly`; `time_zone` is a name of the IANA
+    /// database. A day of month and a day of week that are both restricted are alternatives, as crontab(5)
+    /// has it; `+` before the latter makes it both.
     ///
     /// # Errors
-    /// The expression and the field that is wrong, or the time zone. A sixth field (seconds, years) is refused, and so is
-    /// `@reboot`: a source is due at times.
+    /// The expression and the field that is wrong, or the time zone. A sixth field (seconds, years) is
+    /// refused, and so is `@reboot`: a source is due at times.
     pub fn parse(cron: &str, time_zone: &str) -> Result<Self, Error> {
         Ok(Self {
             cron: parse_cron(cron)?,
@@ -81,7 +83,8 @@ impl Schedule {
         })
     }
 
-    /// The first time it is due after `unix_micros`, in microseconds since 1970 UTC; None when there is none.
+    /// The first time it is due after `unix_micros`, in microseconds since 1970 UTC; None when there is none
+    /// before the year 5000. Telling that takes up to some 30 ms, any other answer far less than one.
     pub fn next_after(&self, unix_micros: i64) -> Option<i64> {
         let after = Timestamp::from_microsecond(unix_micros).ok()?;
         let after = after.to_zoned(self.zone.clone());
@@ -132,7 +135,8 @@ fn parse_cron(given: &str) -> Result<Cron, Error> {
         .map_err(|error| invalid(&error.to_string()))
 }
 
-/// The library swaps names of days and months in any field and skips empty parts of lists, so both are looked at here.
+/// The library swaps names of days and months in any field and skips empty parts of lists, so both are looked
+/// at here.
 fn is_valid(index: usize, field: &Field, text: &str) -> bool {
     let words = text
         .split(|c: char| !c.is_alphabetic())
