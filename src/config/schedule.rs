@@ -58,10 +58,10 @@ const FIELDS: [Field; 5] = [
 
 /// A schedule: when it is due next.
 ///
-/// Where clocks change: an expression whose minute and hour are fixed (`30 2 * * *`) is due once a day. When
-/// its time is skipped it is due right after the gap, and of a time that occurs twice the first counts. One
-/// with a `*` in minute or hour (`*/15 * * * *`) follows the clock: it is not due in the gap, and due in both
-/// passes of an hour that occurs twice.
+/// Where clocks change: an expression whose minute and hour are one number each (`30 2 * * *`) is due once a
+/// day. When its time is skipped it is due right after the gap, and of a time that occurs twice the first
+/// counts. Any other (`*/15 * * * *`, `0 1-3 * * *`) follows the clock: it is not due in the gap, and due in
+/// both passes of an hour that occurs twice.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     cron: Cron,

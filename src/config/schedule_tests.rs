@@ -91,6 +91,9 @@ fn a_time_that_occurs_twice() {
     let times = next("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
     assert_eq!(times, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
     let times = next("*/30 * * * *", "Europe/Berlin", "2026-10-24T23:45:00Z", 5);
+    let twice = next("0 1-3 * * *", "Europe/Berlin", "2026-10-24T22:30:00Z", 4);
+    let hours = ["2026-10-24T23", "2026-10-25T00", "2026-10-25T01", "2026-10-25T02"];
+    assert_eq!(twice, hours.map(|hour| format!("{hour}:00:00Z")));
     let expected = ["00:00", "00:30", "01:00", "01:30", "02:00"].map(|it| format!("2026-10-25T{it}:00Z"));
     assert_eq!(times, expected);
 }
