@@ -164,6 +164,11 @@ class Cluster:
     def is_running(self) -> bool:
         return self._pg_ctl("status", check=False)[0] == 0
 
+    def is_ready(self) -> bool:
+        """Whether it takes connections: not while it recovers."""
+        with self.connect() as conn:
+            return conn.execute("SELECT true").fetchone()[0]
+
     def postmaster(self) -> int:
         return int((self.data / "postmaster.pid").read_text().split()[0])
 

@@ -1,0 +1,593 @@
+"""The life of cvx's processes: who starts them, what ends them, and what they never hold up.
+
+Rounds are few here; CVX_TEST_ROUNDS makes them more (100 takes some ten minutes).
+"""
+
+import os
+import statistics
+import time
+
+import psycopg
+import pytest
+from cluster import Cluster, until
+from faults import SilentPeer
+from sources import create_source, files_config, has_rows, in_state, kafka_config, source, write_parquet
+
+ROUNDS = int(os.environ.get("CVX_TEST_ROUNDS", "10"))
+# What a worker may take to end: the promise is 2 s, beside whatever else the machine does.
+SOON = 2.0
+BACK = 15
+
+
+@pytest.fixture(scope="module")
+def peer():
+    """Takes connections and never answers: what a connector has to be torn away from."""
+    with SilentPeer() as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with Cluster() as it:
+        it.files = it.folder / "files"
+        it.files.mkdir(mode=0o755)
+        for number in range(20):
+            write_parquet(it.files, f"{number:03}.parquet", number * 500, 500)
+        yield it
+
+
+@pytest.fixture(autouse=True)
+def no_faults(request):
+    """No fault in the log of the module's server, except what the test itself has killed."""
+    if "cluster" not in request.fixturenames:
+        yield
+        return
+    cluster = request.getfixturevalue("cluster")
+    start, cluster.killed = cluster.log_size(), 0
+    yield
+    assert cluster.faults(start) == []
+
+
+@pytest.fixture
+def busy(cluster, peer):
+    """The name of a database with all of its workers at work: a stream whose broker never answers, and files."""
+    name = f"d{time.monotonic_ns()}"
+    make_busy(cluster, peer, name)
+    yield name
+    until(lambda: drop_database(cluster, name), 30, "the database can be dropped")
+
+
+def make_busy(cluster, peer, name):
+    cluster.create_database(name)
+    with cluster.connect(name) as conn:
+        conn.execute(f"SELECT cvx.create_space('s', 4)")
+        create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
+        create_source(conn, "files", "s3_parquet", "s", files_config(cluster.files, batch_rows=100))
+    all_workers(cluster, name)
+
+
+def drop_database(cluster, name) -> bool:
+    try:
+        with cluster.connect() as conn:
+            conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    except psycopg.errors.ObjectInUse:
+        return False
+    return True
+
+
+def all_workers(cluster, name, seconds=BACK) -> dict:
+    """Waits until launcher, scheduler and ingest worker are there: their pids by role."""
+
+    def look():
+        found = {
+            "launcher": cluster.workers("launcher"),
+            "scheduler": cluster.workers("scheduler", name),
+            "ingest": cluster.workers("ingest", name),
+        }
+        return {role: pids[0] for role, pids in found.items()} if all(len(p) == 1 for p in found.values()) else None
+
+    return until(look, seconds, f"the workers of {name}")
+
+
+def no_workers(cluster, name, seconds=5):
+    until(lambda: not cluster.workers("%", name), seconds, f"no worker in {name}")
+
+
+def test_a_database_has_three_processes(cluster, busy):
+    pids = all_workers(cluster, busy)
+    with cluster.connect(busy) as conn:
+        shown = conn.execute("SELECT role, pid, database, started_at <= now() FROM cvx.workers WHERE pid IS NOT NULL").fetchall()
+        assert {role: pid for role, pid, database, _ in shown if database in (busy, None, "")} == pids
+        assert all(known for *_, known in shown)
+        types = conn.execute(
+            "SELECT backend_type, datname FROM pg_stat_activity WHERE pid = ANY(%s)", (list(pids.values()),)
+        ).fetchall()
+    assert sorted(types, key=str) == sorted(
+        [("cvx launcher", None), ("cvx scheduler", busy), ("cvx ingest", busy)], key=str
+    )
+    titles = [title for _, title in cluster.processes() if "cvx " in title]
+    assert len(titles) == 3 + 0 * len(titles), titles
+
+
+def terminate(cluster, pid) -> bool:
+    with cluster.connect() as conn:
+        return conn.execute("SELECT pg_terminate_backend(%s, %s)", (pid, int(SOON * 1000))).fetchone()[0]
+
+
+@pytest.mark.parametrize("work", ["silent peer", "locked table"])
+def test_terminated_workers_come_back(cluster, busy, work):
+    """T01, T10: in the middle of a sync, whether it waits for its peer or for the database itself."""
+    with cluster.connect(busy) as conn, cluster.connect(busy, autocommit=False) as locker:
+        if work == "locked table":
+            locker.execute("LOCK TABLE cvx_space.s IN ACCESS EXCLUSIVE MODE")
+            conn.execute("SELECT cvx.sync_source('files')")
+            until(lambda: waits_for_lock(cluster, busy), BACK, "the writer waits for the lock")
+        for number in range(ROUNDS):
+            role = ("ingest", "scheduler", "ingest", "launcher")[number % 4]
+            pids = all_workers(cluster, busy)
+            if work == "locked table" and role == "ingest":
+                until(lambda: waits_for_lock(cluster, busy), BACK, "the writer waits for the lock")
+            assert terminate(cluster, pids[role]), f"round {number}: {role} did not end"
+            until(lambda: all_workers(cluster, busy)[role] != pids[role], BACK, f"a new {role}")
+        locker.rollback()
+        if work == "locked table":
+            has_rows(conn, "s", 10_000)
+
+
+def waits_for_lock(cluster, name) -> bool:
+    with cluster.connect() as conn:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cvx ingest' AND datname = %s AND wait_event_type = 'Lock'"
+        return conn.execute(query, (name,)).fetchone() == (1,)
+
+
+def test_fast_restarts(cluster, busy):
+    """T02: with every connector at work."""
+    times = []
+    for number in range(ROUNDS):
+        # From the middle of the start to the middle of the work.
+        if number % 2:
+            all_workers(cluster, busy)
+            with cluster.connect(busy) as conn:
+                conn.execute("SELECT cvx.sync_source('files', true)")
+        times.append(cluster.restart())
+    assert max(times) < SOON, times
+    all_workers(cluster, busy)
+    print(f"fast stop: median {statistics.median(times):.3f} s, longest {max(times):.3f} s of {len(times)}")
+
+
+def test_fast_stop_while_a_commit_waits_for_a_standby(cluster, busy):
+    """T02: a standby that never comes holds up the writer's commit, and not the stop."""
+    with cluster.connect(busy) as conn:
+        conn.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        conn.execute("SELECT pg_reload_conf()")
+        try:
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cvx %' AND wait_event = 'SyncRep'"
+            conn.execute("SET synchronous_commit = local")
+            conn.execute("SELECT cvx.sync_source('files', true)")
+            until(lambda: conn.execute(waits).fetchone()[0] > 0, BACK, "a worker waits for the standby")
+            took = cluster.stop()
+        finally:
+            (cluster.data / "postgresql.auto.conf").write_text("")
+            if not cluster.is_running():
+                cluster.start()
+    assert took < SOON
+    all_workers(cluster, busy)
+
+
+def test_other_databases_come_and_go(cluster, busy):
+    """T03: DROP DATABASE asks every process of the server to answer."""
+    with cluster.connect(busy) as conn:
+        conn.execute("SELECT cvx.sync_source('files', true)")
+    times = []
+    with cluster.connect() as conn:
+        for _ in range(ROUNDS):
+            started = time.monotonic()
+            conn.execute("CREATE DATABASE other")
+            conn.execute("DROP DATABASE other")
+            times.append(time.monotonic() - started)
+    assert statistics.median(times) < 1 and max(times) < 5, times
+
+
+class TestOwnDatabase:
+    """T04: commands that want the database for themselves."""
+
+    def test_drop(self, cluster, peer):
+        for _ in range(max(3, ROUNDS // 4)):
+            make_busy(cluster, peer, "mine")
+            with cluster.connect() as conn:
+                started = time.monotonic()
+                conn.execute("DROP DATABASE mine")
+                assert time.monotonic() - started < SOON
+            assert not cluster.workers("%", "mine")
+
+    def test_drop_that_fails_brings_them_back(self, cluster, busy):
+        all_workers(cluster, busy)
+        with cluster.connect(busy) as reader, cluster.connect() as conn:
+            reader.execute("SELECT 1")
+            with pytest.raises(psycopg.errors.ObjectInUse) as raised:
+                conn.execute(f'DROP DATABASE "{busy}"')
+            assert "1 other session" in str(raised.value)
+            all_workers(cluster, busy, 10)
+
+    def test_drop_by_force_while_workers_start(self, cluster, peer):
+        for number in range(ROUNDS):
+            cluster.create_database("forced")
+            with cluster.connect("forced") as conn:
+                conn.execute("SELECT cvx.create_space('s', 4)")
+                create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
+            time.sleep(0.02 * number)
+            with cluster.connect() as conn:
+                conn.execute("DROP DATABASE forced WITH (FORCE)")
+
+    def test_rename(self, cluster, busy):
+        renamed = busy + "x"
+        with cluster.connect() as conn:
+            conn.execute(f'ALTER DATABASE "{busy}" RENAME TO "{renamed}"')
+            try:
+                pids = all_workers(cluster, renamed)
+                shown = conn.execute("SELECT datname FROM pg_stat_activity WHERE pid = %s", (pids["ingest"],)).fetchone()
+                assert shown == (renamed,)
+                with cluster.connect(renamed) as inside:
+                    assert source(inside, "stream")["state"] in ("running", "backing off")
+            finally:
+                until(lambda: rename(conn, renamed, busy), 10, "renamed back")
+
+    def test_template(self, cluster, busy):
+        with cluster.connect() as conn:
+            for _ in range(max(3, ROUNDS // 4)):
+                all_workers(cluster, busy)
+                conn.execute(f'CREATE DATABASE copied TEMPLATE "{busy}"')
+                conn.execute("DROP DATABASE copied")
+            all_workers(cluster, busy)
+
+    def test_tablespace(self, cluster, busy):
+        place = cluster.folder / "tablespace"
+        place.mkdir(exist_ok=True)
+        os.chown(place, cluster.data.stat().st_uid, cluster.data.stat().st_gid)
+        with cluster.connect() as conn:
+            conn.execute(f"CREATE TABLESPACE elsewhere LOCATION '{place}'")
+            conn.execute(f'ALTER DATABASE "{busy}" SET TABLESPACE elsewhere')
+            all_workers(cluster, busy)
+            conn.execute(f'ALTER DATABASE "{busy}" SET TABLESPACE pg_default')
+            all_workers(cluster, busy)
+            conn.execute("DROP TABLESPACE elsewhere")
+
+    def test_only_who_may_drop_it_sends_them_away(self, cluster, busy):
+        pids = all_workers(cluster, busy)
+        with cluster.connect() as admin:
+            admin.execute("CREATE ROLE visitor LOGIN")
+            try:
+                with cluster.connect(user="visitor") as conn:
+                    for command in (f'DROP DATABASE "{busy}"', f'CREATE DATABASE c TEMPLATE "{busy}"', f'ALTER DATABASE "{busy}" RENAME TO x'):
+                        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                            conn.execute(command)
+                assert all_workers(cluster, busy) == pids
+            finally:
+                admin.execute("DROP ROLE visitor")
+
+
+def rename(conn, old, new) -> bool:
+    try:
+        conn.execute(f'ALTER DATABASE "{old}" RENAME TO "{new}"')
+    except psycopg.errors.ObjectInUse:
+        return False
+    return True
+
+
+def test_template1_with_the_extension(cluster, peer):
+    """T05: databases are made from it while the launcher looks, and no worker goes there."""
+    with cluster.connect("template1") as conn:
+        conn.execute("SET client_min_messages = warning")
+        conn.execute("CREATE EXTENSION cvx CASCADE")
+        conn.execute("SELECT cvx.create_space('s', 4)")
+    try:
+        with cluster.connect() as conn:
+            for _ in range(ROUNDS):
+                conn.execute("CREATE DATABASE n")
+                conn.execute("DROP DATABASE n")
+            conn.execute("CREATE DATABASE n")
+        with cluster.connect("n") as conn:
+            create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
+        all_workers(cluster, "n")
+        assert not cluster.workers("%", "template1")
+        drop_database(cluster, "n")
+    finally:
+        with cluster.connect("template1") as conn:
+            conn.execute("DROP EXTENSION cvx CASCADE")
+            conn.execute("DROP EXTENSION vector CASCADE")
+
+
+class TestExtension:
+    """T06: the extension comes and goes, with rollback."""
+
+    def test_rolled_back(self, cluster, busy):
+        pids = all_workers(cluster, busy)
+        with cluster.connect(busy, autocommit=False) as conn:
+            conn.execute("DROP EXTENSION cvx CASCADE")
+            conn.rollback()
+            conn.execute("SELECT count(*) FROM cvx.sources")
+        assert all_workers(cluster, busy)["launcher"] == pids["launcher"]
+        with cluster.connect(busy) as conn:
+            assert source(conn, "stream")["state"] in ("running", "backing off")
+
+    def test_dropped_in_the_middle_of_a_sync(self, cluster, busy):
+        start = cluster.log_size()
+        with cluster.connect(busy) as conn:
+            conn.execute("SELECT cvx.sync_source('files')")
+            until(lambda: source(conn, "files")["state"] == "running" or source(conn, "files")["last_success_at"], BACK)
+            started = time.monotonic()
+            conn.execute("DROP EXTENSION cvx CASCADE")
+            no_workers(cluster, busy, SOON)
+            assert time.monotonic() - started < SOON + 1
+        time.sleep(2)
+        assert cluster.log(start).count("ERROR") <= 2, cluster.log(start)
+
+    def test_dropped_and_made_again(self, cluster, peer, busy):
+        start = cluster.log_size()
+        with cluster.connect(busy) as conn:
+            conn.execute("SET client_min_messages = warning")
+            for _ in range(max(ROUNDS, 20)):
+                conn.execute("DROP EXTENSION cvx CASCADE")
+                conn.execute("CREATE EXTENSION cvx")
+            assert conn.execute("SELECT count(*) FROM cvx.sources").fetchone() == (0,)
+            conn.execute("SELECT cvx.create_space('s', 4)")
+            create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
+            all_workers(cluster, busy)
+        assert cluster.log(start).count(" ERROR: ") <= 5, cluster.log(start)
+
+    def test_made_and_rolled_back(self, cluster):
+        cluster.create_database("plain", extension=False)
+        with cluster.connect("plain", autocommit=False) as conn:
+            for _ in range(5):
+                conn.execute("CREATE EXTENSION cvx CASCADE")
+                conn.rollback()
+        no_workers(cluster, "plain")
+        with cluster.connect() as conn:
+            conn.execute("DROP DATABASE plain")
+
+    def test_drop_owned(self, cluster, peer):
+        cluster.create_database("owned")
+        with cluster.connect("owned") as conn:
+            conn.execute("CREATE ROLE leaver LOGIN")
+            conn.execute("SELECT cvx.create_space('s', 4), cvx.grant_admin('leaver')")
+            with cluster.connect("owned", user="leaver") as theirs:
+                create_source(theirs, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
+            all_workers(cluster, "owned")
+            conn.execute("DROP OWNED BY leaver")
+            states = until(lambda: [s for s in conn.execute("SELECT state FROM cvx.sources") if s[0] != "running"] or
+                           conn.execute("SELECT count(*) FROM cvx.sources").fetchone() == (0,), BACK)
+            assert states
+        drop_database(cluster, "owned")
+        with cluster.connect() as conn:
+            conn.execute("DROP ROLE leaver")
+
+
+@pytest.mark.parametrize("role", ["ingest", "scheduler", "launcher"])
+def test_killed_worker(cluster, busy, role):
+    """T07: PostgreSQL restarts itself when a process that shares its memory dies like this."""
+    with cluster.connect(busy) as conn:
+        conn.execute("SELECT cvx.sync_source('files')")
+    for _ in range(max(2, ROUNDS // 5)):
+        pids = all_workers(cluster, busy)
+        cluster.kill(pids[role])
+        until(lambda: all_workers(cluster, busy)[role] != pids[role], BACK, "all workers are back")
+    with cluster.connect(busy) as conn:
+        has_rows(conn, "s", 10_000)
+
+
+def test_killed_postmaster(cluster, busy):
+    """T08: nobody outlives it, so that the next one starts."""
+    for _ in range(max(2, ROUNDS // 5)):
+        all_workers(cluster, busy)
+        cluster.kill_postmaster()
+        until(lambda: not cluster.processes(), 5, "all processes have ended")
+        cluster.start()
+    all_workers(cluster, busy)
+
+
+def test_workers_off_and_on(cluster, busy):
+    with cluster.connect(busy) as conn:
+        try:
+            conn.execute("ALTER SYSTEM SET cvx.workers = off")
+            conn.execute("SELECT pg_reload_conf()")
+            no_workers(cluster, busy)
+            assert source(conn, "stream")["state"] != "running"
+            hints = [hint for (hint,) in conn.execute("SELECT hint FROM cvx.workers") if hint]
+            assert any("cvx.workers" in hint for hint in hints), hints
+        finally:
+            conn.execute("ALTER SYSTEM RESET cvx.workers")
+            conn.execute("SELECT pg_reload_conf()")
+        all_workers(cluster, busy)
+
+
+def test_disabled_and_enabled(cluster, busy):
+    with cluster.connect(busy) as conn:
+        assert conn.execute("SELECT cvx.is_enabled()").fetchone() == (True,)
+        conn.execute("SELECT cvx.disable()")
+        assert conn.execute("SELECT cvx.is_enabled()").fetchone() == (False,)
+        until(lambda: not cluster.workers("ingest", busy), SOON + 3, "no ingest worker")
+        assert source(conn, "stream")["state"] == "disabled"
+        conn.execute("SELECT cvx.enable()")
+        all_workers(cluster, busy)
+        in_state(conn, "stream", "running", "backing off")
+
+
+def test_a_crash_loop_slows_down(cluster, busy):
+    """T09: a worker that dies again and again is not started at once each time, and takes nobody with it for long."""
+    gaps = []
+    for _ in range(3):
+        pids = all_workers(cluster, busy, 30)
+        started = time.monotonic()
+        cluster.kill(pids["ingest"])
+        until(lambda: all_workers(cluster, busy, 30)["ingest"] != pids["ingest"], 30)
+        gaps.append(time.monotonic() - started)
+    assert max(gaps) < 20, gaps
+
+
+def test_idle_cost(cluster):
+    """An idle database: its processes, and the processor time that they take."""
+    cluster.create_database("idle")
+    with cluster.connect("idle") as conn:
+        conn.execute("SELECT cvx.create_space('s', 4)")
+        create_source(conn, "files", "s3_parquet", "s", files_config(cluster.files), schedule="0 2 * * *")
+        until(lambda: cluster.workers("scheduler", "idle"), BACK)
+        in_state(conn, "files", "waiting")
+    time.sleep(2)
+    ours = [pid for pid, title in cluster.processes() if "cvx " in title]
+    assert len([1 for _, title in cluster.processes() if "cvx " in title]) <= 3
+    seconds = 10
+    before = sum(map(cpu_seconds, ours))
+    time.sleep(seconds)
+    share = (sum(map(cpu_seconds, ours)) - before) / seconds
+    print(f"idle: {len(ours)} processes, {100 * share:.2f} % of a core")
+    assert share < 0.005
+    drop_database(cluster, "idle")
+
+
+def cpu_seconds(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_log_volume_with_unreachable_peers(cluster):
+    """T16: peers are down, and the log does not fill."""
+    cluster.create_database("unreachable")
+    with cluster.connect("unreachable") as conn:
+        conn.execute("SELECT cvx.create_space('s', 4)")
+        conn.execute("SELECT cvx.create_secret('p', 'x')")
+        start = cluster.log_size()
+        # Port 1 refuses.
+        create_source(conn, "kafka", "kafka", "s", kafka_config("127.0.0.1:1", "t"))
+        create_source(conn, "postgres", "postgres", "s", {"host": "127.0.0.1", "port": 1, "dbname": "x", "user": "x", "password": {"secret": "p"}, "table": "t", "sslmode": "disable"})
+        create_source(conn, "s3", "s3_parquet", "s", {"bucket": "bucket", "endpoint": "http://127.0.0.1:1", "allow_http": True, "path_style": True, "anonymous": True})
+        conn.execute("SELECT cvx.sync_source('postgres'), cvx.sync_source('s3')")
+        for name in ("postgres", "s3"):
+            row = in_state(conn, name, "backing off")
+            assert row["failures"] >= 1 and row["next_attempt_at"] is not None and "127.0.0.1" in row["last_error"]
+        time.sleep(15)
+        logged = [line for line in cluster.log(start).splitlines() if "cvx ingest" in line]
+        # A line a source and minute; three sources, less than a minute.
+        assert len(logged) <= 3 * 2, logged
+    drop_database(cluster, "unreachable")
+
+
+class TestCopies:
+    """T22: a copy of a database fetches nothing until somebody says so."""
+
+    @pytest.fixture
+    def counted(self, cluster):
+        """A peer of its own, and a database whose stream reads from it and which is gone again."""
+        with SilentPeer() as peer:
+            make_busy(cluster, peer, "original")
+            until(lambda: peer.connections, BACK, "the original connects")
+            yield peer
+            for name in ("original", "copy"):
+                until(lambda: drop_database(cluster, name), 20)
+
+    def nothing_until_enabled(self, cluster, peer):
+        before = peer.connections
+        with cluster.connect("copy") as conn:
+            assert conn.execute("SELECT cvx.is_enabled()").fetchone() == (False,)
+            assert source(conn, "stream")["state"] == "disabled"
+            conn.execute("SELECT cvx.sync_source('files')")
+            time.sleep(3)
+            assert peer.connections == before and not cluster.workers("ingest", "copy")
+            conn.execute("SELECT cvx.enable()")
+            all_workers(cluster, "copy")
+            until(lambda: peer.connections > before, BACK, "the copy connects once it is enabled")
+
+    def test_template(self, cluster, counted):
+        with cluster.connect() as conn:
+            conn.execute("CREATE DATABASE copy TEMPLATE original")
+            conn.execute("DROP DATABASE original")
+        self.nothing_until_enabled(cluster, counted)
+
+    def test_dump_and_restore(self, cluster, counted):
+        dump = cluster.folder / "dump"
+        dump.unlink(missing_ok=True)
+        cluster.run("pg_dump", "-Fc", "-f", dump, "original")
+        until(lambda: drop_database(cluster, "original"), 20)
+        cluster.create_database("copy", extension=False)
+        cluster.run("pg_restore", "--exit-on-error", "--dbname", "copy", dump)
+        self.nothing_until_enabled(cluster, counted)
+
+
+def test_standby_and_promotion(peer):
+    """T13: no worker on a standby; they start when it is promoted."""
+    with Cluster({"wal_level": "replica", "max_wal_senders": "4"}) as primary:
+        make_busy(primary, peer, "d")
+        with Cluster.standby_of(primary) as standby:
+            until(lambda: standby.connect("d").execute("SELECT count(*) FROM cvx.sources").fetchone() == (2,), 20)
+            time.sleep(2)
+            assert standby.workers() == []
+            with standby.connect("d") as conn:
+                assert conn.execute("SELECT cvx.drift('{[1,0]@2026-01-01, [0,1]@2026-01-02}')").fetchone() == (1.0,)
+                conn.execute("TABLE cvx.workers")
+                for call in ("cvx.sync_source('files')", "cvx.pause_source('files')", "cvx.enable()", "cvx.drop_source('files')"):
+                    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                        conn.execute(f"SELECT {call}")
+            primary.crash()
+            standby.promote()
+            all_workers(standby, "d")
+            with standby.connect("d") as conn:
+                conn.execute("SELECT cvx.sync_source('stream')")
+            assert standby.faults() == []
+
+
+def test_no_worker_slots(peer):
+    """T11: more databases than slots: one warning, and what is there goes on."""
+    with Cluster({"max_worker_processes": "4"}) as cluster:
+        for name in ("a", "b", "c"):
+            cluster.create_database(name)
+            with cluster.connect(name) as conn:
+                conn.execute("SELECT cvx.create_space('s', 4)")
+                create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
+        until(lambda: "max_worker_processes" in cluster.log(), BACK, "a warning")
+        time.sleep(3)
+        assert cluster.log().count("no background worker slot") == 1
+        with cluster.connect("a") as conn:
+            assert conn.execute("SELECT count(*) FROM generate_series(1, 1000)").fetchone() == (1000,)
+            errors = [error for (error,) in conn.execute("SELECT last_error FROM cvx.workers") if error]
+            assert any("slot" in error for error in errors), errors
+        # A slot that comes free is taken.
+        used = cluster.workers("ingest")
+        names = [name for name in ("a", "b", "c") if cluster.workers("%", name)]
+        with cluster.connect() as conn:
+            conn.execute(f"DROP DATABASE {names[0]} WITH (FORCE)")
+        others = [name for name in ("a", "b", "c") if name != names[0]]
+        until(lambda: any(cluster.workers("ingest", name) for name in others), 30, f"another ingest worker than {used}")
+        assert cluster.faults() == []
+
+
+def test_not_preloaded(peer):
+    """T12: everything but the workers works, and says so."""
+    with Cluster({"shared_preload_libraries": ""}) as cluster:
+        cluster.create_database("d")
+        with cluster.connect("d") as conn:
+            notices = []
+            conn.add_notice_handler(lambda d: notices.append((d.severity, d.message_primary, d.message_hint)))
+            conn.execute("SELECT cvx.create_space('s', 4)")
+            create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
+            assert any("shared_preload_libraries" in f"{message} {hint}" for _, message, hint in notices), notices
+            hints = conn.execute("SELECT hint FROM cvx.workers").fetchall()
+            assert hints and any("shared_preload_libraries" in (hint or "") for (hint,) in hints), hints
+            assert source(conn, "stream")["state"] != "running"
+            conn.execute("SELECT cvx.sync_source('stream'), cvx.pause_source('stream')")
+            conn.execute("SELECT cvx.drop_source('stream')")
+        start = cluster.log_size()
+        time.sleep(2)
+        assert cluster.log(start) == ""
+
+
+def test_preloaded_and_not_created():
+    """T12: a server without the extension in any database: the launcher alone, and a quiet log."""
+    with Cluster() as cluster:
+        until(lambda: cluster.workers("launcher"), BACK)
+        cluster.create_database("d", extension=False)
+        start = cluster.log_size()
+        # Whoever looked into a database found no extension there and left.
+        until(lambda: not cluster.workers("scheduler"), 30)
+        time.sleep(3)
+        assert len(cluster.workers()) == 1
+        assert [line for line in cluster.log(start).splitlines() if "cvx" in line] == []
