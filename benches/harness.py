@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import psycopg
 
+# What sources read from, as processes: shared with the tests.
+sys.path.insert(1, str(Path(__file__).parent.parent / "pg_test" / "py"))
+
 
 def connect() -> psycopg.Connection:
     """An autocommit connection to a new database with cvx in it, named after the bench."""
@@ -39,6 +42,41 @@ def alternate(first, second, rounds: int) -> tuple[float, float]:
     """The median times of two actions, taken in turns after one round that does not count."""
     times = [(seconds(first), seconds(second)) for _ in range(rounds + 1)][1:]
     return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
+
+
+def wait_written(conn, source: str, records: int, minutes: float = 30) -> None:
+    """Waits until a source has written so many records in its run."""
+    query = "SELECT records_written, state, last_error FROM cvx.sources WHERE name = %s"
+    deadline = time.monotonic() + 60 * minutes
+    while True:
+        written, state, error = conn.execute(query, [source]).fetchone()
+        if written is not None and written >= records:
+            return
+        assert state not in ("paused", "error") and time.monotonic() < deadline, f"{state}, {written} written: {error}"
+        time.sleep(0.02)
+
+
+def sync(conn, source: str, minutes: float = 30) -> dict:
+    """Runs a source once and returns its row of cvx.sync_run."""
+    latest = "SELECT * FROM cvx.sync_run WHERE source = %s ORDER BY run_id DESC LIMIT 1"
+    with conn.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        before = cursor.execute(latest, [source]).fetchone()
+        cursor.execute("SELECT cvx.sync_source(%s)", [source])
+        deadline = time.monotonic() + 60 * minutes
+        while True:
+            run = cursor.execute(latest, [source]).fetchone()
+            if run and run["finished_at"] and (not before or run["run_id"] > before["run_id"]):
+                assert run["state"] == "done", run
+                return run
+            assert time.monotonic() < deadline, run
+            time.sleep(0.02)
+
+
+def copy_out(conn, relation: str, path: Path) -> None:
+    """COPY TO a binary file, written by this process: the server's account may not write into the folder."""
+    with path.open("wb") as out, conn.cursor().copy(f"COPY {relation} TO STDOUT (FORMAT binary)") as copy:
+        for data in copy:
+            out.write(data)
 
 
 @contextmanager
