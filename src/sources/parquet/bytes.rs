@@ -1,38 +1,70 @@
 //! A file's bytes for the parquet crate, read at offsets (no shared cursor) and never past what the file
 //! holds.
 
-use super::thrift;
+use super::object::Object;
+use super::{Error, thrift};
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::reader::{ChunkReader, Length};
-use bytes::Bytes;
-use std::fs::File;
+use bytes::{Buf, Bytes};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Largest page, uncompressed, that is read. Writers make pages of 1 MB, some of up to 100 MB; the format
+/// Largest page, compressed or not, that is read. Writers make pages of 1 MB, some of up to 100 MB; the format
 /// allows 2 GB, which a damaged header can claim.
 pub(super) const MAX_PAGE_BYTES: i64 = 512 << 20;
 
 /// The column chunks of an open file.
 pub(super) struct FileBytes {
-    file: Arc<File>,
-    len: u64,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    object: Arc<dyn Object>,
+    /// Why the first read that failed did: the parquet crate passes on a text at most, from which a network that is
+    /// down and a file that is damaged cannot be told.
+    failure: Mutex<Option<Error>>,
+}
+
+impl Shared {
+    fn keep(&self, result: std::result::Result<Bytes, Error>) -> io::Result<Bytes> {
+        result.map_err(|error| {
+            let text = error.to_string();
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+            io::Error::other(text)
+        })
+    }
 }
 
 impl FileBytes {
-    pub(super) fn new(file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
-        Ok(Self {
-            file: Arc::new(file),
-            len,
-        })
+    pub(super) fn new(object: Arc<dyn Object>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                object,
+                failure: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// What was behind an error: the read that failed, or else the error itself.
+    pub(super) fn blame(&self, error: Error) -> Error {
+        let mut failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.take().unwrap_or(error)
+    }
+
+    pub(super) fn plan(&self, ranges: Vec<Range<u64>>) {
+        self.shared.object.plan(ranges);
+    }
+
+    pub(super) fn verify(&self) -> std::result::Result<(), Error> {
+        self.shared.object.verify()
     }
 }
 
 impl Length for FileBytes {
     fn len(&self) -> u64 {
-        self.len
+        self.shared.object.size()
     }
 }
 
@@ -43,7 +75,7 @@ impl ChunkReader for FileBytes {
         // Headers take some 30 bytes, or a few hundred with statistics: a small buffer reads less of the page
         // twice.
         let tail = Tail {
-            file: Arc::clone(&self.file),
+            shared: Arc::clone(&self.shared),
             at: start,
         };
         Ok(PageHeader {
@@ -53,28 +85,38 @@ impl ChunkReader for FileBytes {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
-        if start.checked_add(length as u64).is_none_or(|end| end > self.len) {
-            let error = format!(
-                "{length} bytes from byte {start} on were expected, the file has {}",
-                self.len
-            );
+        let size = self.len();
+        if start.checked_add(length as u64).is_none_or(|end| end > size) {
+            let error = format!("{length} bytes from byte {start} on were expected, the file has {size}");
             return Err(ParquetError::EOF(error));
         }
-        let mut buffer = vec![0; length];
-        self.file.read_exact_at(&mut buffer, start)?;
-        Ok(buffer.into())
+        if length as u64 > MAX_PAGE_BYTES as u64 {
+            let error = format!("{length} bytes in one piece, more than 512 MB");
+            return Err(ParquetError::General(error));
+        }
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        Ok(self.shared.keep(self.shared.object.read(start, length))?)
     }
 }
 
 /// A file from an offset on.
 pub(super) struct Tail {
-    file: Arc<File>,
+    shared: Arc<Shared>,
     at: u64,
 }
 
 impl Read for Tail {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
+        let left = self.shared.object.size().saturating_sub(self.at);
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if length == 0 {
+            return Ok(0);
+        }
+        let mut bytes = self.shared.keep(self.shared.object.read_some(self.at, length))?;
+        let read = bytes.len().min(length);
+        bytes.copy_to_slice(&mut buffer[..read]);
         self.at += read as u64;
         Ok(read)
     }

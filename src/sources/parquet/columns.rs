@@ -45,12 +45,23 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// The leaves that are read.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = usize> {
+        let optional = self.texts.iter().chain([&self.produced_at, &self.attrs_json]);
+        [&self.entity_id, &self.ts]
+            .into_iter()
+            .chain(optional.flatten())
+            .chain(&self.attrs)
+            .map(|column| column.leaf)
+            .chain([self.vector.leaf])
+    }
+
     /// Finds and checks every column that the configuration names.
     pub(super) fn resolve(schema: &SchemaDescriptor, config: &Config, path: &Path) -> Result<Self, Error> {
-        let find = Finder { schema, path };
+        let find = Finder { schema, config, path };
         let key = |role, name: &str| find.scalar(role, name, KEYS, |kind, _| kind.is_key());
         let time = |role, name: &str| find.scalar(role, name, TIMES, Scalar::is_time);
-        let text = |role, name: &Option<String>| name.as_deref().map(|name| key(role, name)).transpose();
+        let text = |role, name: &Option<String>| find.optional(name.as_deref(), |name| key(role, name));
         Ok(Self {
             entity_id: key("entity id", &config.entity_id_column)?,
             ts: time("timestamp", &config.timestamp_column)?,
@@ -61,24 +72,21 @@ impl Columns {
                 text("input hash", &config.input_hash_column)?,
                 text("pipeline hash", &config.pipeline_hash_column)?,
             ],
-            produced_at: config
-                .produced_at_column
-                .as_deref()
-                .map(|name| time("produced at", name))
-                .transpose()?,
-            attrs_json: config
-                .attrs_column
-                .as_deref()
-                .map(|name| {
-                    find.scalar("attrs", name, "string that holds JSON", |kind, _| {
-                        kind == Scalar::Text
-                    })
+            produced_at: find.optional(config.produced_at_column.as_deref(), |name| {
+                time("produced at", name)
+            })?,
+            attrs_json: find.optional(config.attrs_column.as_deref(), |name| {
+                find.scalar("attrs", name, "string that holds JSON", |kind, _| {
+                    kind == Scalar::Text
                 })
-                .transpose()?,
+            })?,
             attrs: config
                 .attrs_columns
                 .iter()
-                .map(|name| find.scalar("attrs", name, ATTRS, |_, _| true))
+                .filter_map(|name| {
+                    let find_one = |name: &str| find.scalar("attrs", name, ATTRS, |_, _| true);
+                    find.optional(Some(name), find_one).transpose()
+                })
                 .collect::<Result<_, _>>()?,
         })
     }
@@ -86,10 +94,23 @@ impl Columns {
 
 struct Finder<'a> {
     schema: &'a SchemaDescriptor,
+    config: &'a Config,
     path: &'a Path,
 }
 
 impl Finder<'_> {
+    /// A column that no record needs: None where none is asked for, or where a file may lack it and does.
+    fn optional(
+        &self,
+        name: Option<&str>,
+        find: impl Fn(&str) -> Result<ScalarColumn, Error>,
+    ) -> Result<Option<ScalarColumn>, Error> {
+        match name.map(find).transpose() {
+            Err(Error::MissingColumn { .. }) if self.config.optional_columns_may_lack => Ok(None),
+            found => found,
+        }
+    }
+
     fn scalar(
         &self,
         role: &'static str,
@@ -132,12 +153,28 @@ impl Finder<'_> {
         Err(self.wrong_type("vector", name, &leaves, VECTORS))
     }
 
-    /// The leaves of a top-level field, which are more than one for a struct.
+    /// The leaves of a top-level field, which are more than one for a struct. The field goes by its name or by one of
+    /// its aliases.
     fn field(&self, role: &'static str, name: &str) -> Result<Vec<(usize, &ColumnDescriptor)>, Error> {
+        let aliases = self.config.column_aliases.get(name);
+        let is_named = |found: &str| found == name || aliases.is_some_and(|it| it.iter().any(|a| a == found));
         let leaves: Vec<_> = (0..self.schema.num_columns())
-            .filter(|&leaf| self.schema.get_column_root(leaf).name() == name)
+            .filter(|&leaf| is_named(self.schema.get_column_root(leaf).name()))
             .map(|leaf| (leaf, self.schema.columns()[leaf].as_ref()))
             .collect();
+        let mut names: Vec<_> = leaves
+            .iter()
+            .map(|(leaf, _)| self.schema.get_column_root(*leaf).name())
+            .collect();
+        names.dedup();
+        if names.len() > 1 {
+            return Err(Error::TwoColumns {
+                path: self.path.into(),
+                role,
+                column: name.into(),
+                found: names.into_iter().map(String::from).collect(),
+            });
+        }
         if !leaves.is_empty() {
             return Ok(leaves);
         }

@@ -3,6 +3,7 @@
 use super::Error;
 use crate::time::EpochUnit;
 use crate::{MAX_DIMS, Registered};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +37,10 @@ pub struct Config {
     pub attrs_columns: Vec<String>,
     /// What integer timestamps count; None decides by the stated rule (README).
     pub timestamp_unit: Option<EpochUnit>,
+    /// Other names that a column goes by in some files.
+    pub column_aliases: BTreeMap<String, Vec<String>>,
+    /// Whether a file without a provenance column is read, with NULL in its place.
+    pub optional_columns_may_lack: bool,
     /// Rows a batch, 1 to [`MAX_BATCH_SIZE`]. Wide vectors make it smaller: a batch's vectors take at most 64
     /// MB.
     pub batch_size: usize,
@@ -65,12 +70,14 @@ impl Config {
             attrs_column: None,
             attrs_columns: Vec::new(),
             timestamp_unit: None,
+            column_aliases: BTreeMap::new(),
+            optional_columns_may_lack: false,
             batch_size: DEFAULT_BATCH_SIZE,
         }
     }
 
     /// Checks what can be checked without looking at a file.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if !(1..=MAX_DIMS).contains(&self.dims) {
             return Err(Error::Config {
                 message: format!("a space cannot have {} dimensions", self.dims),

@@ -52,12 +52,23 @@ pub enum Error {
         low: i64,
         high: i64,
     },
+    /// More than one column that a name and its aliases may mean.
+    TwoColumns {
+        path: PathBuf,
+        role: &'static str,
+        column: String,
+        found: Vec<String>,
+    },
+    /// The file became another while it was read.
+    Changed { path: PathBuf },
+    /// The place that the file is in failed.
+    Store(SourceError),
     /// A call after an earlier error.
     Spent { path: PathBuf },
 }
 
 impl Error {
-    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
         let path = path.to_path_buf();
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound { path },
@@ -103,7 +114,8 @@ impl Error {
             Self::Config { .. } => ErrorKind::Config,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::PermissionDenied { .. } => ErrorKind::PermissionDenied,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Changed { .. } => ErrorKind::Io,
+            Self::Store(error) => error.kind,
             Self::NotParquet { .. } | Self::Corrupt { .. } | Self::Spent { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::NotRegular { .. }
@@ -112,6 +124,7 @@ impl Error {
             | Self::TooDeep { .. }
             | Self::MissingColumn { .. }
             | Self::WrongType { .. }
+            | Self::TwoColumns { .. }
             | Self::AmbiguousUnit { .. } => ErrorKind::WrongSchema,
         }
     }
@@ -128,6 +141,9 @@ impl Error {
             )),
             Self::MissingColumn { available, .. } => Some(format!("The file has {}.", list(available))),
             Self::WrongType { accepted, .. } => Some(format!("Accepted: {accepted}.")),
+            Self::TwoColumns { found, .. } => Some(format!("The file has {}.", list(found))),
+            Self::Changed { .. } => Some("It was written or replaced while it was read.".into()),
+            Self::Store(error) => error.detail.clone(),
             Self::AmbiguousUnit { low, high, .. } => Some(format!(
                 "The smallest value is {low}, the largest {high}: their magnitudes speak for different units."
             )),
@@ -162,6 +178,11 @@ impl Error {
             Self::AmbiguousUnit { .. } => {
                 Some("Say what the integers count: timestamp_unit is s, ms, us or ns.".into())
             }
+            Self::TwoColumns { .. } => Some("Leave one of the names out of column_aliases.".into()),
+            Self::Changed { .. } => {
+                Some("Write files under another name, and rename them once they are whole.".into())
+            }
+            Self::Store(error) => error.hint.clone(),
             Self::Io { .. } | Self::NotRegular { .. } | Self::TooDeep { .. } | Self::Spent { .. } => None,
         }
     }
@@ -224,6 +245,17 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
+            Self::TwoColumns {
+                path, role, column, ..
+            } => {
+                write!(
+                    f,
+                    "Parquet file \"{}\" has more than one column that \"{column}\" ({role}) may mean",
+                    path.display()
+                )
+            }
+            Self::Changed { path } => write!(f, "file \"{}\" changed while it was read", path.display()),
+            Self::Store(error) => error.fmt(f),
             Self::Spent { path } => write!(f, "reading \"{}\" has failed before", path.display()),
         }
     }

@@ -4,6 +4,7 @@ use super::bytes::FileBytes;
 use super::columns::{Columns, ScalarColumn};
 use super::kind::Scalar;
 use super::leaf::Leaf;
+use super::object::{LocalObject, Object};
 use super::pages::Pages;
 use super::scalars::integer_i64;
 use super::{Config, Error, thrift};
@@ -11,7 +12,8 @@ use crate::time::EpochRange;
 use ::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::reader::{ChunkReader, Length};
 use ::parquet::file::statistics::Statistics;
-use std::fs::File;
+use std::cell::Cell;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,24 +25,78 @@ const MIN_FILE_BYTES: u64 = 12;
 const SCAN_ROWS: usize = 1 << 16;
 
 pub(super) struct OpenFile {
+    /// What errors call the file.
     pub path: PathBuf,
+    /// What the positions of its rows start with.
+    pub label: String,
     pub columns: Columns,
     bytes: Arc<FileBytes>,
     metadata: ParquetMetaData,
+    planned_bytes: Cell<u64>,
 }
 
 impl OpenFile {
+    /// A file of the operating system.
     pub(super) fn open(path: &Path, config: &Config) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|e| Error::io(path, &e))?;
-        let bytes = FileBytes::new(file).map_err(|e| Error::io(path, &e))?;
-        let metadata = read_footer(path, &bytes)?;
-        let columns = Columns::resolve(metadata.file_metadata().schema_descr(), config, path)?;
+        let object = LocalObject::open(path)?;
+        let label = path.display().to_string();
+        Self::new(path.into(), label, Arc::new(object), config)
+    }
+
+    pub(super) fn new(
+        path: PathBuf,
+        label: String,
+        object: Arc<dyn Object>,
+        config: &Config,
+    ) -> Result<Self, Error> {
+        let bytes = FileBytes::new(object);
+        let metadata = read_footer(&path, &bytes).map_err(|error| bytes.blame(error))?;
+        let columns = Columns::resolve(metadata.file_metadata().schema_descr(), config, &path)?;
         Ok(Self {
-            path: path.into(),
+            path,
+            label,
             columns,
             bytes: Arc::new(bytes),
             metadata,
+            planned_bytes: Cell::new(0),
         })
+    }
+
+    /// What was behind an error about this file.
+    pub(super) fn blame(&self, error: Error) -> Error {
+        self.bytes.blame(error)
+    }
+
+    pub(super) fn verify(&self) -> Result<(), Error> {
+        self.bytes.verify()
+    }
+
+    /// Announces that these row groups will be read, in this order.
+    pub(super) fn plan(&self, groups: impl Iterator<Item = usize>) -> Result<(), Error> {
+        let mut ranges = Vec::new();
+        for group in groups {
+            for leaf in self.columns.leaves() {
+                ranges.push(self.range(self.chunk(group, leaf)?));
+            }
+        }
+        self.planned_bytes
+            .set(ranges.iter().map(|range| range.end - range.start).sum());
+        self.bytes.plan(ranges);
+        Ok(())
+    }
+
+    pub(super) fn planned_bytes(&self) -> u64 {
+        self.planned_bytes.get()
+    }
+
+    pub(super) fn statistics(&self, group: usize, leaf: usize) -> Option<&Statistics> {
+        self.metadata.row_group(group).columns().get(leaf)?.statistics()
+    }
+
+    /// Where a chunk that [`Self::chunk`] has checked stands.
+    fn range(&self, chunk: &ColumnChunkMetaData) -> Range<u64> {
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()) as u64;
+        start..start + chunk.compressed_size() as u64
     }
 
     pub(super) fn groups(&self) -> usize {
@@ -99,6 +155,9 @@ impl OpenFile {
             return Ok(());
         }
         for group in 0..self.groups() {
+            if self.group_rows(group)? == 0 {
+                continue;
+            }
             match bounds(self.chunk(group, column.leaf)?, column.kind) {
                 Some((low, high)) => {
                     range.add(low);
@@ -111,6 +170,7 @@ impl OpenFile {
     }
 
     fn scan(&self, group: usize, column: &ScalarColumn, range: &mut EpochRange) -> Result<(), Error> {
+        self.bytes.plan(vec![self.range(self.chunk(group, column.leaf)?)]);
         let mut leaf = self.leaf(group, column.leaf)?;
         loop {
             let rows = leaf.read(SCAN_ROWS).map_err(|e| Error::format(&self.path, e))?;
@@ -139,20 +199,27 @@ fn bounds(chunk: &ColumnChunkMetaData, kind: Scalar) -> Option<(i64, i64)> {
 fn read_footer(path: &Path, bytes: &FileBytes) -> Result<ParquetMetaData, Error> {
     let size = bytes.len();
     let read = |start, length| bytes.get_bytes(start, length).map_err(|e| Error::format(path, e));
-    if size < MIN_FILE_BYTES || read(0, 4)? != MAGIC {
-        let head = if size < 4 { None } else { Some(read(0, 4)?) };
-        if head.is_some_and(|head| head == ENCRYPTED_MAGIC) {
+    let not_parquet = || Error::NotParquet {
+        path: path.into(),
+        size,
+    };
+    if size < MIN_FILE_BYTES {
+        return Err(not_parquet());
+    }
+    let tail = read(size - 8, 8)?;
+    // The start is looked at only where the end is wrong: in a bucket it is a request of its own.
+    if &tail[4..] != MAGIC {
+        let head = read(0, 4)?;
+        if head == ENCRYPTED_MAGIC || &tail[4..] == ENCRYPTED_MAGIC {
             return Err(Error::Unsupported {
                 path: path.into(),
                 error: "its footer is encrypted".into(),
             });
         }
-        return Err(Error::NotParquet {
-            path: path.into(),
-            size,
-        });
+        if head != MAGIC {
+            return Err(not_parquet());
+        }
     }
-    let tail = read(size - 8, 8)?;
     if &tail[4..] != MAGIC {
         return Err(Error::corrupt(
             path,

@@ -9,20 +9,32 @@ mod files;
 mod kind;
 mod leaf;
 mod levels;
+mod object;
 mod pages;
+mod reader;
 mod rows;
 mod scalars;
+mod select;
 mod thrift;
 mod vectors;
 
 pub use config::{Config, DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE};
 pub use error::Error;
 
+#[cfg(feature = "s3")]
+pub(crate) use files::{Entry, walk};
+#[cfg(feature = "s3")]
+pub(crate) use object::{LocalObject, Object, tag};
+pub(crate) use reader::FileReader;
+pub(crate) use rows::Room;
+#[cfg(feature = "s3")]
+pub(crate) use select::RowFilter;
+pub(crate) use select::Selection;
+
 use crate::time::{EpochRange, EpochUnit};
 use crate::{Batch, Connector, Delivery, Progress, SourceError, Step};
 use config::MAX_BATCH_BYTES;
 use file::OpenFile;
-use rows::Rows;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -34,6 +46,51 @@ struct Units {
     produced_at: EpochUnit,
 }
 
+impl Units {
+    /// The units of one file, told from it alone.
+    fn of_file(file: &OpenFile, config: &Config) -> Result<Self, Error> {
+        let mut survey = Survey::default();
+        if config.timestamp_unit.is_none() {
+            survey.add(file)?;
+        }
+        survey.units(config, &file.path)
+    }
+}
+
+/// The integers of the two time columns, of as many files as share a unit.
+#[derive(Default)]
+struct Survey {
+    ts: EpochRange,
+    produced_at: EpochRange,
+}
+
+impl Survey {
+    fn add(&mut self, file: &OpenFile) -> Result<(), Error> {
+        file.survey(&file.columns.ts, &mut self.ts)?;
+        match &file.columns.produced_at {
+            Some(column) => file.survey(column, &mut self.produced_at),
+            None => Ok(()),
+        }
+    }
+
+    /// `path` is what an error names.
+    fn units(&self, config: &Config, path: &Path) -> Result<Units, Error> {
+        let unit = |range: EpochRange, column: Option<&String>| match config.timestamp_unit {
+            Some(unit) => Ok(unit),
+            None => range.unit().map_err(|(low, high)| Error::AmbiguousUnit {
+                path: path.into(),
+                column: column.cloned().unwrap_or_default(),
+                low,
+                high,
+            }),
+        };
+        Ok(Units {
+            ts: unit(self.ts, Some(&config.timestamp_column))?,
+            produced_at: unit(self.produced_at, config.produced_at_column.as_ref())?,
+        })
+    }
+}
+
 /// Reads the rows of a file or of a folder's files, in the order of the files' names and of the rows in them.
 pub struct ParquetConnector {
     config: Config,
@@ -41,17 +98,10 @@ pub struct ParquetConnector {
     units: Units,
     /// Files opened so far.
     opened: usize,
-    current: Option<Current>,
+    current: Option<FileReader>,
     rows_read: u64,
     rows_total: u64,
     spent: bool,
-}
-
-struct Current {
-    file: OpenFile,
-    rows: Option<Rows>,
-    next_group: usize,
-    next_row: u64,
 }
 
 impl ParquetConnector {
@@ -65,37 +115,18 @@ impl ParquetConnector {
     pub fn open(config: Config) -> Result<Self, Error> {
         config.check()?;
         let files = files::list(&config.path)?;
-        let (mut ts, mut produced_at, mut rows_total) = (EpochRange::default(), EpochRange::default(), 0u64);
+        let (mut survey, mut rows_total) = (Survey::default(), 0u64);
         for path in &files {
             guard(path, || {
                 let file = OpenFile::open(path, &config)?;
                 rows_total = rows_total.saturating_add(file.rows()?);
-                if config.timestamp_unit.is_none() {
-                    file.survey(&file.columns.ts, &mut ts)?;
-                    file.columns
-                        .produced_at
-                        .iter()
-                        .try_for_each(|column| file.survey(column, &mut produced_at))?;
+                match config.timestamp_unit {
+                    Some(_) => Ok(()),
+                    None => survey.add(&file).map_err(|error| file.blame(error)),
                 }
-                Ok(())
             })?;
         }
-        let unit = |range: EpochRange, column: Option<&String>| match config.timestamp_unit {
-            Some(unit) => Ok(unit),
-            None => range.unit().map_err(|(low, high)| {
-                let column = column.cloned().unwrap_or_default();
-                Error::AmbiguousUnit {
-                    path: config.path.clone(),
-                    column,
-                    low,
-                    high,
-                }
-            }),
-        };
-        let units = Units {
-            ts: unit(ts, Some(&config.timestamp_column))?,
-            produced_at: unit(produced_at, config.produced_at_column.as_ref())?,
-        };
+        let units = survey.units(&config, &config.path)?;
         Ok(Self {
             config,
             files,
@@ -139,7 +170,7 @@ impl ParquetConnector {
             current: self
                 .current
                 .as_ref()
-                .map(|current| current.file.path.display().to_string()),
+                .map(|current| current.path().display().to_string()),
             parts_done: self.opened - usize::from(self.current.is_some()),
             parts_total: Some(self.files.len()),
             rows_read: self.rows_read,
@@ -150,47 +181,28 @@ impl ParquetConnector {
 
     /// Fills the batch from as many files as it takes.
     fn fill(&mut self, batch: &mut Batch) -> Result<(), Error> {
-        let rows = self.config.rows_per_batch();
-        while batch.rows_read() < rows && batch.bytes() < MAX_BATCH_BYTES {
-            if self.current.is_none() {
+        let room = Room {
+            rows: self.config.rows_per_batch(),
+            bytes: MAX_BATCH_BYTES,
+        };
+        while !room.is_full(batch) {
+            let Some(current) = &mut self.current else {
                 let Some(path) = self.files.get(self.opened) else {
                     return Ok(());
                 };
-                let file = guard(path, || OpenFile::open(path, &self.config))?;
-                self.current = Some(Current {
-                    file,
-                    rows: None,
-                    next_group: 0,
-                    next_row: 0,
-                });
+                let open = || {
+                    let file = OpenFile::open(path, &self.config)?;
+                    FileReader::new(file, self.units, Selection::default())
+                };
+                self.current = Some(guard(path, open)?);
                 self.opened += 1;
-            }
-            if let Some(current) = &mut self.current {
-                let path = current.file.path.clone();
-                let more = guard(&path, || current.read(self.units, rows, batch))?;
-                if !more {
-                    self.current = None;
-                }
+                continue;
+            };
+            if !current.read(room, batch)? {
+                self.current = None;
             }
         }
         Ok(())
-    }
-}
-
-impl Current {
-    /// Reads rows of one row group until the batch has `limit`. Returns whether the file goes on.
-    fn read(&mut self, units: Units, limit: usize, batch: &mut Batch) -> Result<bool, Error> {
-        if self.rows.as_ref().is_none_or(Rows::is_done) {
-            if self.next_group == self.file.groups() {
-                return Ok(false);
-            }
-            self.rows = Some(Rows::open(&self.file, self.next_group, units)?);
-            self.next_group += 1;
-        }
-        if let Some(rows) = &mut self.rows {
-            self.next_row += rows.read(&self.file, self.next_row, limit, batch)? as u64;
-        }
-        Ok(true)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Rows of one row group: the leaves side by side, read in step, and made into records or rejects.
 
 use super::columns::{Columns, ScalarColumn};
-use super::config::MAX_BATCH_BYTES;
 use super::file::OpenFile;
 use super::leaf::Leaf;
 use super::scalars::Flat;
+use super::select::Selection;
 use super::vectors::Vectors;
 use super::{Error, Units};
 use crate::time::{TimeError, to_text};
@@ -12,6 +12,31 @@ use crate::{Batch, Payload, Record, RejectReason};
 
 /// The text columns in the order of [`Columns::texts`].
 const TEXT_FIELDS: [&str; 4] = ["model_version", "model_hash", "input_hash", "pipeline_hash"];
+
+/// Rows decoded at a time. A row may have 65 536 elements, so this many take up to 70 MB in a file made for it, and
+/// with honest vectors what is decoded stays in the processor's cache.
+const DECODED_ROWS: usize = 128;
+
+/// What a batch may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+impl Room {
+    pub(crate) fn is_full(&self, batch: &Batch) -> bool {
+        batch.rows_read() >= self.rows || batch.bytes() >= self.bytes
+    }
+}
+
+/// How far a step has come.
+pub(super) struct Taken {
+    /// Rows passed, wanted or not.
+    pub rows: u64,
+    /// Those that the filter left out.
+    pub skipped: u64,
+}
 
 /// The row group that is being read, and some rows of it that are decoded.
 pub(super) struct Rows {
@@ -72,30 +97,45 @@ impl Rows {
         self.left == 0 && self.taken == self.decoded
     }
 
-    /// Adds rows to the batch until it has `limit` rows, is large, or what is decoded ends; decodes more when
-    /// nothing is. `first` is the number in its file of the next row. Returns how many rows were added.
+    /// Adds the wanted rows to the batch until it is full or what is decoded ends; decodes more when nothing is.
+    /// `first` is the number in its file of the next row.
     pub(super) fn read(
         &mut self,
         file: &OpenFile,
         first: u64,
-        limit: usize,
+        selection: &Selection,
+        room: Room,
         batch: &mut Batch,
-    ) -> Result<usize, Error> {
+    ) -> Result<Taken, Error> {
         if self.taken == self.decoded {
-            self.decode(file, batch.dims(), limit - batch.rows_read())?;
+            self.decode(file, batch.dims(), DECODED_ROWS)?;
         }
-        let start = self.taken;
-        while self.taken < self.decoded && batch.rows_read() < limit && batch.bytes() < MAX_BATCH_BYTES {
+        let (start, mut skipped) = (self.taken, 0);
+        while self.taken < self.decoded && !room.is_full(batch) {
             let row = self.taken;
-            let position = || format!("{}#{}", file.path.display(), first + (row - start) as u64);
+            self.taken += 1;
+            let number = first + (row - start) as u64;
+            if !selection.wants_row(number) {
+                continue;
+            }
+            if let Some(filter) = &selection.filter {
+                let ts = self.ts.time(row, self.units.ts).ok().flatten();
+                if !filter.wants(self.entity_id.text(row), ts) {
+                    skipped += 1;
+                    continue;
+                }
+            }
+            let position = || format!("{}#{number}", file.label);
             let attrs = self.attrs(row);
             match self.record(row, &attrs) {
                 Ok(record) => drop(batch.push(&record, position)),
                 Err(reason) => batch.reject(position(), reason, self.payload(row)),
             }
-            self.taken += 1;
         }
-        Ok(self.taken - start)
+        Ok(Taken {
+            rows: (self.taken - start) as u64,
+            skipped,
+        })
     }
 
     /// Decodes at most `rows` more rows.

@@ -1,18 +1,18 @@
-//! Parquet files in a bucket, or in a local folder.
+//! Parquet files in a bucket, or in a local folder. What is read, and what becomes of each fault: README.md.
 
 mod config;
+#[cfg(feature = "s3")]
+mod connector;
+#[cfg(feature = "s3")]
+mod local;
+#[cfg(feature = "s3")]
+mod partitions;
+#[cfg(feature = "s3")]
+mod store;
+#[cfg(feature = "s3")]
+mod tasks;
 
 pub use config::Config;
 
 #[cfg(feature = "s3")]
-pub fn open(
-    config: &Config,
-    common: &crate::Common,
-    request: crate::Request,
-) -> Result<Box<dyn crate::Connector>, crate::SourceError> {
-    let _ = (config, common, request);
-    Err(crate::SourceError::new(
-        crate::ErrorKind::Unsupported,
-        "not built yet",
-    ))
-}
+pub use connector::open;

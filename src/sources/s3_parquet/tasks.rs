@@ -1,0 +1,157 @@
+//! What a run has to read: the files that are new since the watermark, or the rows that are asked for again.
+
+use super::store::{Listed, Store, is_wanted};
+use crate::{ErrorKind, Request, SourceError, Work};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Longest name of a part of a source.
+const MAX_PART_BYTES: usize = 2000;
+
+/// A file and what is wanted of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Task {
+    /// From this row on to its end.
+    Read(Listed, u64),
+    /// What earlier runs refused.
+    Again(String, Again),
+}
+
+/// Rows by number, the whole file, or both.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Again {
+    pub rows: BTreeSet<u64>,
+    pub whole: bool,
+}
+
+impl Again {
+    /// The positions asked for from a row on.
+    pub(super) fn positions(&self, key: &str, from: u64) -> Vec<String> {
+        let rows = self.rows.range(from..).map(|row| format!("{key}#{row}"));
+        rows.chain(self.whole.then(|| key.to_owned())).collect()
+    }
+}
+
+/// Lists the files of a run. `listed` is told how many files were seen, now and then.
+///
+/// # Errors
+/// Those of the listing; [`ErrorKind::WrongSchema`] for a name too long to be a part of a source.
+pub(super) fn tasks(
+    store: &mut dyn Store,
+    request: &Request,
+    listed: &mut dyn FnMut(usize),
+) -> Result<VecDeque<Task>, SourceError> {
+    if let Work::Replay(positions) = &request.work {
+        return Ok(again(positions));
+    }
+    let (mut tasks, mut seen) = (VecDeque::new(), 0);
+    store.list(&mut |file| {
+        seen += 1;
+        listed(seen);
+        if file.key.len() > MAX_PART_BYTES {
+            let error = format!("the name of file {:?} has {} bytes", file.key, file.key.len());
+            return Err(SourceError::new(ErrorKind::WrongSchema, error)
+                .detail(format!("At most {MAX_PART_BYTES} can be remembered.")));
+        }
+        let row = match &request.work {
+            Work::Full => Some(0),
+            _ => unread(&file, request.watermark.get(&file.key)),
+        };
+        tasks.extend(row.map(|row| Task::Read(file, row)));
+        Ok(())
+    })?;
+    Ok(tasks)
+}
+
+/// The row that reading a file begins at, None where it was read to its end or failed for good.
+fn unread(file: &Listed, position: Option<&Value>) -> Option<u64> {
+    let same = |position: &&Value| position["etag"] == file.etag.as_str();
+    match position.filter(same) {
+        Some(position) => position.get("row").map(|row| row.as_u64().unwrap_or(0)),
+        None => Some(0),
+    }
+}
+
+/// Where a file is left: at a row, or at its end.
+pub(super) fn position(file: &Listed, row: Option<u64>) -> Value {
+    match row {
+        Some(row) => json!({"etag": file.etag, "size": file.size, "row": row}),
+        None => json!({"etag": file.etag, "size": file.size}),
+    }
+}
+
+/// Where a file is left that cannot be read: it is tried again when its content changes.
+pub(super) fn failed_position(file: &Listed) -> Value {
+    json!({"etag": file.etag, "size": file.size, "failed": true})
+}
+
+/// Positions `key#row` and `key`, by file.
+fn again(positions: &[String]) -> VecDeque<Task> {
+    let mut files: BTreeMap<&str, Again> = BTreeMap::new();
+    for position in positions {
+        let row = position
+            .rsplit_once('#')
+            .and_then(|(key, row)| Some((key, row.parse::<u64>().ok()?)));
+        match row.filter(|_| !is_wanted(position)) {
+            Some((key, row)) => drop(files.entry(key).or_default().rows.insert(row)),
+            None => files.entry(position).or_default().whole = true,
+        }
+    }
+    files
+        .into_iter()
+        .map(|(key, again)| Task::Again(key.into(), again))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(etag: &str) -> Listed {
+        Listed {
+            key: "a.parquet".into(),
+            size: 7,
+            etag: etag.into(),
+        }
+    }
+
+    #[test]
+    fn only_what_is_new_is_read() {
+        let file = listed("x");
+        assert_eq!(unread(&file, None), Some(0));
+        assert_eq!(unread(&file, Some(&position(&file, None))), None);
+        assert_eq!(unread(&file, Some(&position(&file, Some(12)))), Some(12));
+        assert_eq!(unread(&file, Some(&failed_position(&file))), None);
+        assert_eq!(unread(&listed("y"), Some(&position(&file, Some(12)))), Some(0));
+        assert_eq!(unread(&listed("y"), Some(&failed_position(&file))), Some(0));
+        assert_eq!(unread(&file, Some(&json!("garbage"))), Some(0));
+    }
+
+    #[test]
+    fn positions_are_grouped_by_file() {
+        let asked = [
+            "b/c.parquet#3",
+            "a#1.parquet",
+            "b/c.parquet#1",
+            "b/c.parquet",
+            "a#1.parquet#0",
+        ];
+        let tasks = again(&asked.map(String::from));
+        let one = Again {
+            rows: BTreeSet::from([0]),
+            whole: true,
+        };
+        let two = Again {
+            rows: BTreeSet::from([1, 3]),
+            whole: true,
+        };
+        assert_eq!(two.positions("k", 2), ["k#3", "k"]);
+        assert_eq!(
+            Vec::from(tasks),
+            [
+                Task::Again("a#1.parquet".into(), one),
+                Task::Again("b/c.parquet".into(), two)
+            ]
+        );
+    }
+}
