@@ -1,4 +1,4 @@
-"""What sources read from, as processes on loopback: an S3 server (moto) and a Kafka broker (librdkafka's mock cluster)."""
+"""What sources read from, on loopback: an S3 server (moto), a Kafka broker (librdkafka's mock cluster), a PostgreSQL."""
 
 import os
 import select
@@ -8,6 +8,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+
+import psycopg
+from cluster import Cluster
 
 
 def free_port() -> int:
@@ -112,6 +115,58 @@ class KafkaMock:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(5)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class OtherServer:
+    """A PostgreSQL without cvx, with pgvector at hand, that asks `user` for `password` (SCRAM) on a TCP port.
+
+    `connect()` is the superuser's connection to its database `name`, through a socket.
+    """
+
+    name = "other"
+    user = "reader"
+    password = "cvx-test-password"
+
+    def __init__(self, settings: dict | None = None):
+        self.port = free_port()
+        own = {"shared_preload_libraries": "", "listen_addresses": "127.0.0.1", "port": self.port}
+        self.cluster = Cluster({**own, **(settings or {})}, start=False)
+        rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        (self.cluster.data / "pg_hba.conf").write_text(rules)
+        self.cluster.start()
+        with self.connect("postgres") as conn:
+            conn.execute("SET password_encryption = 'scram-sha-256'")
+            conn.execute(f"CREATE ROLE {self.user} LOGIN PASSWORD '{self.password}'")
+            conn.execute(f"CREATE DATABASE {self.name}")
+        self.dsn = f"host=127.0.0.1 port={self.port} user={self.user} password={self.password} dbname={self.name}"
+
+    def connect(self, dbname: str | None = None) -> psycopg.Connection:
+        socket_folder = self.cluster.host
+        return psycopg.connect(
+            host=socket_folder, port=self.port, user="postgres", dbname=dbname or self.name, autocommit=True
+        )
+
+    def config(self, table: str, **more) -> dict:
+        """What a source of type postgres needs to read a table; its password is the secret `other`."""
+        return {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "dbname": self.name,
+            "user": self.user,
+            "password": {"secret": "other"},
+            "sslmode": "disable",
+            "table": table,
+            **more,
+        }
+
+    def close(self):
+        self.cluster.remove()
 
     def __enter__(self):
         return self
