@@ -94,6 +94,7 @@ class Cluster:
         self._prepare()
         self.env = env or {}
         self.killed = 0
+        self.port = int((settings or {}).get("port", 5432))
         options = ["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale", "C.UTF-8"]
         as_server(bindir() / "initdb", "-D", self.data, *options)
         self.configure({**SETTINGS, "unix_socket_directories": str(self.folder), **(settings or {})})
@@ -113,8 +114,8 @@ class Cluster:
         """A base backup that follows the primary, running."""
         new = cls.__new__(cls)
         new._prepare()
-        new.env, new.killed = primary.env, 0
-        source = f"host={primary.host} user=postgres"
+        new.env, new.killed, new.port = primary.env, 0, primary.port
+        source = f"host={primary.host} port={primary.port} user=postgres"
         as_server(bindir() / "pg_basebackup", "-D", new.data, "-R", "-c", "fast", "--no-sync", "-d", source)
         new.configure({"unix_socket_directories": str(new.folder), **(settings or {})})
         new.start()
@@ -190,11 +191,11 @@ class Cluster:
 
     def connect(self, dbname: str = "postgres", user: str = "postgres", **options) -> psycopg.Connection:
         options.setdefault("autocommit", True)
-        return psycopg.connect(host=self.host, port=5432, dbname=dbname, user=user, **options)
+        return psycopg.connect(host=self.host, port=self.port, dbname=dbname, user=user, **options)
 
     def run(self, program: str, *arguments, **options) -> str:
         """One of PostgreSQL's client programs, as the superuser of this server."""
-        env = {"PGHOST": self.host, "PGUSER": "postgres", "PGPORT": "5432"}
+        env = {"PGHOST": self.host, "PGUSER": "postgres", "PGPORT": str(self.port)}
         return as_server(bindir() / program, *arguments, env=env, **options)[1]
 
     def create_database(self, name: str, extension: bool = True):

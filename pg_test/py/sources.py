@@ -43,6 +43,13 @@ def write_parquet(folder, name: str, first: int = 0, count: int = 100, table: pa
     return path
 
 
+def data_folder(cluster, name: str):
+    """A new folder in which a test puts files for the server of its own."""
+    folder = cluster.folder / "files" / name
+    folder.mkdir(parents=True)
+    return folder
+
+
 def files_config(folder, **more) -> dict:
     return {"url": f"file://{folder}", **more}
 

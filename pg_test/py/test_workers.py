@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from cluster import Cluster, until
 from faults import SilentPeer
-from sources import create_source, files_config, has_rows, in_state, kafka_config, source, write_parquet
+from sources import create_source, data_folder, files_config, has_rows, in_state, kafka_config, source, write_parquet
 
 ROUNDS = int(os.environ.get("CVX_TEST_ROUNDS", "10"))
 # What a worker may take to end: the promise is 2 s, beside whatever else the machine does.
@@ -29,8 +29,7 @@ def peer():
 @pytest.fixture(scope="module")
 def cluster():
     with Cluster() as it:
-        it.files = it.folder / "files"
-        it.files.mkdir(mode=0o755)
+        it.files = data_folder(it, "many")
         for number in range(20):
             write_parquet(it.files, f"{number:03}.parquet", number * 500, 500)
         yield it
