@@ -1,9 +1,11 @@
 //! Which server, which table, which columns.
 
 use crate::config::parse_keys;
-use crate::{Needs, SecretRef, SourceError};
+use crate::{ErrorKind, Needs, SecretRef, SourceError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+const MAX_CONNECT_TIMEOUT_S: u64 = 600;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,7 +22,7 @@ pub struct Config {
     pub sslmode: SslMode,
     /// Certificates to trust instead of the system's.
     pub sslrootcert: Option<String>,
-    /// A table or view, with or without its schema (then `public`). Not together with `query`.
+    /// A table or view, with or without its schema (then `public`), as SQL writes it. Not together with `query`.
     pub table: Option<String>,
     /// A SELECT to read from instead.
     pub query: Option<String>,
@@ -86,7 +88,51 @@ fn default_connect_timeout() -> u64 {
 
 impl Config {
     pub fn parse(keys: Map<String, Value>) -> Result<Self, SourceError> {
-        parse_keys(keys)
+        let config: Self = parse_keys(keys)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), SourceError> {
+        let bad = |message: &str| Err(SourceError::new(ErrorKind::Config, message));
+        if self.table.is_some() == self.query.is_some() {
+            return bad("one of table and query is needed, and not both");
+        }
+        if self.attrs_column.is_some() && !self.attrs_columns.is_empty() {
+            return bad("attrs_column and attrs_columns exclude each other");
+        }
+        if self.host.is_empty() || self.port == 0 {
+            return bad("host is empty or port is 0");
+        }
+        if !(1..=MAX_CONNECT_TIMEOUT_S).contains(&self.connect_timeout_s) {
+            let (given, most) = (self.connect_timeout_s, MAX_CONNECT_TIMEOUT_S);
+            return bad(&format!("connect_timeout_s is {given}, outside 1 to {most}"));
+        }
+        let texts = [
+            &self.host,
+            &self.dbname,
+            &self.user,
+            &self.entity_id_column,
+            &self.timestamp_column,
+        ];
+        let optional = [
+            &self.table,
+            &self.query,
+            &self.condition,
+            &self.overlap,
+            &self.incremental_column,
+        ];
+        let all = texts
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+            .chain(&self.attrs_columns);
+        if all.chain([&self.vector_column]).any(|text| text.contains('\0')) {
+            return bad("a NUL character, which no name and no SQL holds");
+        }
+        match &self.table {
+            Some(name) => super::quote::table(name).map(drop),
+            None => Ok(()),
+        }
     }
 
     pub fn secrets(&self) -> Vec<SecretRef> {

@@ -44,7 +44,10 @@ impl Reporter {
         }
         if causes.contains("does not support TLS") {
             return self
-                .new(ErrorKind::PermissionDenied, format!("{what}: the server does not offer TLS"))
+                .new(
+                    ErrorKind::PermissionDenied,
+                    format!("{what}: the server does not offer TLS"),
+                )
                 .hint("Turn on ssl there, or set sslmode to \"disable\" to send everything as plain text.");
         }
         let kind = match error.to_string().as_str() {
@@ -57,7 +60,12 @@ impl Reporter {
     /// An error that the server sent.
     fn answered(&self, what: &str, error: &DbError) -> SourceError {
         let code = error.code();
-        let mut detail = format!("{}: {} (SQLSTATE {})", error.severity(), error.message(), code.code());
+        let mut detail = format!(
+            "{}: {} (SQLSTATE {})",
+            error.severity(),
+            error.message(),
+            code.code()
+        );
         for part in [error.detail(), error.where_()].into_iter().flatten() {
             detail.push_str("; ");
             detail.push_str(part);
@@ -86,7 +94,12 @@ fn kind(code: &SqlState) -> ErrorKind {
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
     ];
-    if transient.contains(code) || matches!(code.code().get(..2), Some("08" | "53" | "57" | "58" | "55" | "40" | "25")) {
+    if transient.contains(code)
+        || matches!(
+            code.code().get(..2),
+            Some("08" | "53" | "57" | "58" | "55" | "40" | "25")
+        )
+    {
         return ErrorKind::Io;
     }
     match code.code() {

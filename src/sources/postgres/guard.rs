@@ -47,7 +47,11 @@ impl Framing {
                 continue;
             }
             // Of an authentication request the code behind the header is looked at as well.
-            let wanted = if self.have > 0 && self.header[0] == AUTHENTICATION { 9 } else { 5 };
+            let wanted = if self.have > 0 && self.header[0] == AUTHENTICATION {
+                9
+            } else {
+                5
+            };
             self.header[self.have] = bytes[0];
             self.have += 1;
             bytes = &bytes[1..];
@@ -63,7 +67,11 @@ impl Framing {
     fn message(&mut self, seen: &Seen) -> io::Result<usize> {
         let [tag, a, b, c, d, code @ ..] = self.header;
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let limit = if self.started { MAX_MESSAGE } else { MAX_STARTUP_MESSAGE };
+        let limit = if self.started {
+            MAX_MESSAGE
+        } else {
+            MAX_STARTUP_MESSAGE
+        };
         let read = self.have - 1;
         if length < read || length > limit {
             let text = format!("a message of {length} bytes, more than {limit} or less than its header");
@@ -152,7 +160,9 @@ mod tests {
 
     #[test]
     fn messages_are_followed_however_they_are_cut() {
-        let mut stream = vec![b'R', 0, 0, 0, 12, 0, 0, 0, 5, 1, 2, 3, 4, b'S', 0, 0, 0, 6, b'a', b'b'];
+        let mut stream = vec![
+            b'R', 0, 0, 0, 12, 0, 0, 0, 5, 1, 2, 3, 4, b'S', 0, 0, 0, 6, b'a', b'b',
+        ];
         stream.extend([b'R', 0, 0, 0, 8, 0, 0, 0, 0, b'Z', 0, 0, 0, 5, b'I']);
         for step in 1..stream.len() {
             let (mut framing, seen) = (Framing::default(), Seen::default());

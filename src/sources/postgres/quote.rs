@@ -57,7 +57,8 @@ fn part(text: &str) -> Option<(String, &str)> {
         let end = text.find(['.', '"']).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
         let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
-        let valid = !name.is_empty() && name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit());
+        let valid =
+            !name.is_empty() && name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit());
         return valid.then(|| (name.to_lowercase(), rest));
     };
     let mut name = String::new();
@@ -87,7 +88,12 @@ pub(super) fn timestamp(micros: i64) -> String {
     let (days, time) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
     let (date, era) = civil(days);
     let (seconds, fraction) = (time / 1_000_000, time % 1_000_000);
-    let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let clock = format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
     let fraction = match fraction {
         0 => String::new(),
         _ => format!(".{fraction:06}").trim_end_matches('0').to_owned(),
@@ -143,7 +149,9 @@ mod tests {
         ] {
             assert_eq!(table(name).unwrap(), quoted);
         }
-        for name in ["", ".", "a.", "a.b.c", "a b", "a;b", "\"a", "\"\"", "1a", "a\"b\"", "\"a\"b"] {
+        for name in [
+            "", ".", "a.", "a.b.c", "a b", "a;b", "\"a", "\"\"", "1a", "a\"b\"", "\"a\"b",
+        ] {
             assert_eq!(table(name).unwrap_err().kind, ErrorKind::Config, "{name}");
         }
     }
