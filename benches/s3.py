@@ -74,6 +74,8 @@ class Duck:
 
     def __init__(self, conn, moto: Moto, endpoint: str):
         self.db = duckdb.connect()
+        # Else the second way would find in memory what the first one fetched.
+        self.db.execute("SET enable_external_file_cache = false")
         for extension in ("httpfs", "postgres_scanner"):
             package = Path(importlib.import_module(f"duckdb_extension_{extension}").__file__).parent
             self.db.execute(f"LOAD '{next(package.rglob('*.duckdb_extension'))}'")
