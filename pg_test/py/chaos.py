@@ -291,14 +291,19 @@ class Chaos:
             # Nobody was asked to do anything: no pause, no error to be mended.
             assert states["kafka"]["state"] == "running", states
             assert until(lambda: source(conn, "s3")["state"] == "waiting", 60), states
-            figures = {"rows": self.expected()[0] + self.expected()[2], "dead letters": self.expected()[1] + self.expected()[3]}
+            figures = {
+                "rows": self.expected()[0] + self.expected()[2],
+                "dead letters": self.expected()[1] + self.expected()[3],
+            }
             for name in ("kafka", "s3"):
                 of = runs(conn, name)
                 figures[f"runs of {name}"] = len(of)
                 written = sum(run["records_written"] for run in of)
                 rejected = sum(run["records_rejected"] for run in of)
                 good, bad = (self.expected()[:2], self.expected()[2:])[name == "s3"]
-                assert (written, rejected) == (good, bad), f"{name}: runs say {written} and {rejected}, not {good} and {bad}"
+                assert (written, rejected) == (good, bad), (
+                    f"{name}: runs say {written} and {rejected}, not {good} and {bad}"
+                )
         assert self.cluster.faults() == []
         return figures
 

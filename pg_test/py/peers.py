@@ -104,7 +104,12 @@ class KafkaMock:
         from confluent_kafka import Producer
 
         return Producer(
-            {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000, **settings}
+            {
+                "bootstrap.servers": self.bootstrap,
+                "linger.ms": 20,
+                "queue.buffering.max.messages": 1_000_000,
+                **settings,
+            }
         )
 
     def close(self):

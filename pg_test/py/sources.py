@@ -28,7 +28,9 @@ def parquet_table(first: int, count: int, dims: int = DIMS, entities: int = 50) 
 def vector_of(rows, dims: int = DIMS) -> np.ndarray:
     """(rows, dims) float32, a function of the row's number alone and never all zero."""
     rows = np.asarray(rows, dtype=np.uint64)[:, None]
-    mixed = (rows * np.uint64(2654435761) + np.arange(1, dims + 1, dtype=np.uint64) * np.uint64(40503)) % np.uint64(65521)
+    mixed = (rows * np.uint64(2654435761) + np.arange(1, dims + 1, dtype=np.uint64) * np.uint64(40503)) % np.uint64(
+        65521
+    )
     return (mixed.astype(np.float32) + 1) / np.float32(1024)
 
 

@@ -75,14 +75,19 @@ def everything(conn):
 
 def test_the_example(conn):
     assert apply(conn, DESIGN, dry_run=True) == dict.fromkeys(NAMES, "created")
-    assert conn.execute("SELECT (SELECT count(*) FROM cvx.source), (SELECT count(*) FROM cvx.monitor)").fetchone() == (0, 0)
+    assert conn.execute("SELECT (SELECT count(*) FROM cvx.source), (SELECT count(*) FROM cvx.monitor)").fetchone() == (
+        0,
+        0,
+    )
     assert apply(conn, DESIGN) == dict.fromkeys(NAMES, "created")
     row = source(conn, "daily-user-embeddings")
     assert (row["type"], row["space"], row["schedule"]) == ("s3_parquet", "bert-v2", "0 2 * * *")
     assert (row["next_run_at"].hour, row["next_run_at"].minute) == (2, 0)
     config = conn.execute("SELECT config FROM cvx.source WHERE type = 'kafka'").fetchone()[0]
     assert config["brokers"] == ["kafka-1:9092", "kafka-2:9092"] and config["entity_id_field"] == "content_id"
-    monitor = conn.execute("SELECT condition, action, check_interval::text, severity, description FROM cvx.monitor").fetchone()
+    monitor = conn.execute(
+        "SELECT condition, action, check_interval::text, severity, description FROM cvx.monitor"
+    ).fetchone()
     assert monitor == (
         {"type": "drift_exceeds", "threshold": 0.3, "window": "7d"},
         {"type": "webhook_post", "url": "https://alerts.example.com/cvx"},
@@ -102,8 +107,8 @@ def test_twice_changes_nothing(conn):
 def test_what_changed_is_altered_and_what_is_gone_dropped(conn):
     apply(conn, DESIGN)
     changed = DESIGN.replace('"0 2 * * *"', '"0 3 * * *"').replace("threshold = 0.3", "threshold = 0.4")
-    first, _, rest = changed.partition("[[sources]]\nname = \"realtime")
-    changed = first + rest[rest.index("[[monitors]]"):]
+    first, _, rest = changed.partition('[[sources]]\nname = "realtime')
+    changed = first + rest[rest.index("[[monitors]]") :]
     wanted = {
         ("source", "daily-user-embeddings"): "altered",
         ("source", "realtime-content-embeddings"): "dropped",
@@ -114,7 +119,10 @@ def test_what_changed_is_altered_and_what_is_gone_dropped(conn):
     assert everything(conn) == before
     assert apply(conn, changed) == wanted
     assert conn.execute("SELECT name, schedule FROM cvx.source").fetchall() == [("daily-user-embeddings", "0 3 * * *")]
-    assert apply(conn, "") == {("source", "daily-user-embeddings"): "dropped", ("monitor", "high_risk_drift"): "dropped"}
+    assert apply(conn, "") == {
+        ("source", "daily-user-embeddings"): "dropped",
+        ("monitor", "high_risk_drift"): "dropped",
+    }
     assert apply(conn, "") == {}
 
 
@@ -208,7 +216,13 @@ vector_field = "v"
 
 
 def test_huge_and_deep_texts(conn):
-    for text in ("x = " + "[" * 100_000, "x = " + "[" * 5000 + "]" * 5000, "# " + "x" * 5_000_000, "\0", "[[sources]]\n" * 20_000):
+    for text in (
+        "x = " + "[" * 100_000,
+        "x = " + "[" * 5000 + "]" * 5000,
+        "# " + "x" * 5_000_000,
+        "\0",
+        "[[sources]]\n" * 20_000,
+    ):
         with pytest.raises((psycopg.Error, psycopg.DataError)):
             apply(conn, text)
     assert conn.execute("SELECT 1").fetchone() == (1,)

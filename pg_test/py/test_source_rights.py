@@ -15,10 +15,8 @@ from sources import (
     dead_letters,
     files_config,
     has_rows,
-    in_state,
     kafka_config,
     rows,
-    runs,
     source,
     sync,
     write_parquet,
@@ -33,7 +31,12 @@ def cluster():
     """With a password for TCP, so that it is a peer of its own as well; two roles that may declare sources."""
     port = free_port()
     env = {"CVX_TEST_PASSWORD": ENVIRONMENT_CANARY, "OTHER_PASSWORD": ENVIRONMENT_CANARY}
-    settings = {"listen_addresses": "127.0.0.1", "port": port, "log_statement": "all", "password_encryption": "scram-sha-256"}
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": port,
+        "log_statement": "all",
+        "password_encryption": "scram-sha-256",
+    }
     with Cluster(settings, env) as it:
         (it.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
         it.reload()
@@ -46,7 +49,9 @@ def cluster():
         with it.connect("there") as conn:
             conn.execute("CREATE EXTENSION vector")
             conn.execute("CREATE TABLE items (entity_id text, ts timestamptz, vec vector(4))")
-            conn.execute("INSERT INTO items SELECT 'e' || i, '2026-01-01'::timestamptz + i * interval '1 s', ARRAY[i, 1, 2, 3]::real[]::vector FROM generate_series(1, 500) i")
+            conn.execute(
+                "INSERT INTO items SELECT 'e' || i, '2026-01-01'::timestamptz + i * interval '1 s', ARRAY[i, 1, 2, 3]::real[]::vector FROM generate_series(1, 500) i"
+            )
             conn.execute("CREATE ROLE remote LOGIN")
             conn.execute(f"ALTER ROLE remote PASSWORD '{CANARY}'".replace(CANARY, ENVIRONMENT_CANARY))
             conn.execute("GRANT SELECT ON items TO remote")
@@ -184,9 +189,25 @@ def test_a_source_belongs_to_who_made_it(conn, alice, bob, space):
 NEEDS = {
     "files of the server": ("s3_parquet", {"url": "file:///tmp"}),
     "its credentials": ("s3_parquet", {"bucket": "b"}),
-    "its identity": ("postgres", {"host": "127.0.0.1", "dbname": "d", "user": "postgres", "table": "t", "sslmode": "disable"}),
-    "its socket": ("postgres", {"host": "/tmp", "dbname": "d", "user": "postgres", "password": {"secret": "p"}, "table": "t"}),
-    "a certificate file": ("postgres", {"host": "h", "dbname": "d", "user": "u", "password": {"secret": "p"}, "table": "t", "sslrootcert": "/etc/passwd"}),
+    "its identity": (
+        "postgres",
+        {"host": "127.0.0.1", "dbname": "d", "user": "postgres", "table": "t", "sslmode": "disable"},
+    ),
+    "its socket": (
+        "postgres",
+        {"host": "/tmp", "dbname": "d", "user": "postgres", "password": {"secret": "p"}, "table": "t"},
+    ),
+    "a certificate file": (
+        "postgres",
+        {
+            "host": "h",
+            "dbname": "d",
+            "user": "u",
+            "password": {"secret": "p"},
+            "table": "t",
+            "sslrootcert": "/etc/passwd",
+        },
+    ),
     "a file of librdkafka": ("kafka", kafka_config("h:1", "t", properties={"ssl.ca.location": "/etc/passwd"})),
 }
 
@@ -282,7 +303,7 @@ def test_without_the_right_to_write(conn, alice, space, from_remote):
 
 def test_row_level_security_holds(conn, alice, space, from_remote):
     """No row goes in that a policy forbids, and the source says what is in the way."""
-    conn.execute(f"""
+    conn.execute("""
         ALTER TABLE cvx.embedding ENABLE ROW LEVEL SECURITY;
         CREATE POLICY some ON cvx.embedding TO alice USING (entity_id < 'e3') WITH CHECK (entity_id < 'e3')""")
     try:
@@ -349,7 +370,9 @@ class TestSecrets:
         sync(alice, "env")
         has_rows(alice, space, 500)
         for name in ("OTHER_PASSWORD", "PATH"):
-            alice.execute("SELECT cvx.alter_source('env', config => %s)", (Jsonb(remote_config(cluster, {"env": name})),))
+            alice.execute(
+                "SELECT cvx.alter_source('env', config => %s)", (Jsonb(remote_config(cluster, {"env": name})),)
+            )
             run = sync(alice, "env")
             assert run["state"] == "failed" and name in run["error"]
 
@@ -365,10 +388,26 @@ class TestSecrets:
     def test_seen_nowhere(self, cluster, conn, alice, space):
         """S10: after it was made, used and refused, and after a crash, a secret stands in its table and nowhere else."""
         keep_secret(alice, "canary", CANARY)
-        bad = kafka_config("127.0.0.1:1", "t", properties={"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": {"secret": "canary"}})
+        bad = kafka_config(
+            "127.0.0.1:1",
+            "t",
+            properties={
+                "security.protocol": "sasl_plaintext",
+                "sasl.mechanism": "PLAIN",
+                "sasl.username": "u",
+                "sasl.password": {"secret": "canary"},
+            },
+        )
         create_source(alice, "canary-kafka", "kafka", space, bad)
         create_source(alice, "canary-postgres", "postgres", space, remote_config(cluster, {"secret": "canary"}))
-        s3 = {"bucket": "b", "endpoint": "http://127.0.0.1:1", "allow_http": True, "path_style": True, "access_key_id": {"secret": "canary"}, "secret_access_key": {"secret": "canary"}}
+        s3 = {
+            "bucket": "b",
+            "endpoint": "http://127.0.0.1:1",
+            "allow_http": True,
+            "path_style": True,
+            "access_key_id": {"secret": "canary"},
+            "secret_access_key": {"secret": "canary"},
+        }
         create_source(alice, "canary-s3", "s3_parquet", space, s3)
         for name in ("canary-postgres", "canary-s3"):
             alice.execute("SELECT cvx.sync_source(%s)", (name,))
@@ -382,7 +421,10 @@ class TestSecrets:
             relations = """SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                            WHERE n.nspname IN ('cvx', 'cvx_space') AND c.relkind IN ('r', 'v', 'p') AND c.relname <> 'secret'"""
             for (name,) in [*conn.execute(relations).fetchall(), ("pg_stat_activity",)]:
-                found = conn.execute(f"SELECT count(*) FROM {name} r WHERE r::text LIKE %s AND r::text NOT LIKE '%%canary in query%%'", (f"%{CANARY}%",))
+                found = conn.execute(
+                    f"SELECT count(*) FROM {name} r WHERE r::text LIKE %s AND r::text NOT LIKE '%%canary in query%%'",
+                    (f"%{CANARY}%",),
+                )
                 assert found.fetchone()[0] - (name == "pg_stat_activity") <= 0, name
             assert conn.execute("SELECT count(*) FROM cvx.secret WHERE value = %s", (CANARY,)).fetchone() == (1,)
             assert CANARY not in conn.execute("SELECT cvx.dump_config()").fetchone()[0]
@@ -390,7 +432,11 @@ class TestSecrets:
                 conn.execute("SELECT cvx.drop_source(%s)", (name,))
         assert CANARY not in cluster.run("pg_dump", "d")
         assert not [title for _, title in cluster.processes() if CANARY in title]
-        logged = [line for line in cluster.log().splitlines() if CANARY in line and "Parameters" not in line and "parameters" not in line]
+        logged = [
+            line
+            for line in cluster.log().splitlines()
+            if CANARY in line and "Parameters" not in line and "parameters" not in line
+        ]
         assert logged == []
         alice.close()
 
@@ -409,7 +455,9 @@ class TestEncryption:
         create_source(alice, "tls", "postgres", space, config)
         alice.execute("SELECT cvx.sync_source('tls')")
         row = until(lambda: (it := source(alice, "tls"))["last_error"] and it, 30, "an error")
-        assert rows(alice, space) == 0 and any(word in row["last_error"].lower() for word in ("tls", "ssl")), row["last_error"]
+        assert rows(alice, space) == 0 and any(word in row["last_error"].lower() for word in ("tls", "ssl")), row[
+            "last_error"
+        ]
 
     def test_a_password_that_nobody_asks_for(self, cluster, conn, alice, space):
         """Otherwise the database server's own account or address would be let in."""

@@ -77,7 +77,9 @@ class TestRuns:
         assert (run["records_read"], run["records_written"], run["records_rejected"]) == (200, 200, 0)
         assert run["bytes"] > 0 and run["watermark_after"] != run["watermark_before"]
         assert rows(conn, space) == 200
-        provenance = conn.execute("SELECT DISTINCT source FROM cvx.embedding WHERE space_id = cvx.space_id(%s)", (space,))
+        provenance = conn.execute(
+            "SELECT DISTINCT source FROM cvx.embedding WHERE space_id = cvx.space_id(%s)", (space,)
+        )
         assert provenance.fetchall() == [("files",)]
 
         row = in_state(conn, "files", "waiting")
@@ -216,7 +218,9 @@ class TestPause:
         config = Jsonb(files_config(folder, batch_rows=1000))
         conn.execute("SELECT cvx.alter_source('alt', config => %s, priority => 5)", (config,))
         has_rows(conn, space, 2000)
-        assert conn.execute("SELECT priority, config ->> 'batch_rows' FROM cvx.source WHERE name = 'alt'").fetchone() == (5, "1000")
+        assert conn.execute(
+            "SELECT priority, config ->> 'batch_rows' FROM cvx.source WHERE name = 'alt'"
+        ).fetchone() == (5, "1000")
 
 
 @needs_kafka
@@ -273,7 +277,11 @@ class TestStream:
         letters = until(lambda: len(found := dead_letters(conn, "again")) == 2 and found, 10)
         assert {it["position"] for it in letters} == {"t/0/0", "t/0/1"}
         assert conn.execute("SELECT cvx.replay_dead_letters('again', ARRAY['malformed'])").fetchone() == (1,)
-        until(lambda: [run for run in runs(conn, "again") if run["kind"] == "replay" and run["state"] == "done"], 30, "a replay")
+        until(
+            lambda: [run for run in runs(conn, "again") if run["kind"] == "replay" and run["state"] == "done"],
+            30,
+            "a replay",
+        )
         after = dead_letters(conn, "again")
         assert {it["position"] for it in after} == {"t/0/0", "t/0/1"} and len(after) == 2
         # The stream goes on behind it.
@@ -295,7 +303,9 @@ class TestStream:
 
 class TestSchedule:
     def test_next_run_is_in_its_time_zone(self, conn, space, folder):
-        create_source(conn, "nightly", "s3_parquet", space, files_config(folder), schedule="30 2 * * *", time_zone="Asia/Tokyo")
+        create_source(
+            conn, "nightly", "s3_parquet", space, files_config(folder), schedule="30 2 * * *", time_zone="Asia/Tokyo"
+        )
         (local,) = conn.execute(
             "SELECT (next_run_at AT TIME ZONE 'Asia/Tokyo')::time FROM cvx.sources WHERE name = 'nightly'"
         ).fetchone()
@@ -320,20 +330,70 @@ REFUSED = [
     ("create_source('x', 's3_parquet', $space, '[]')", "22023", "object", ""),
     ("create_source('x', 's3_parquet', $space, '{\"bukcet\": \"b\"}')", "22023", "bukcet", ""),
     ("create_source('x', 's3_parquet', $space, '{}')", "22023", "bucket", ""),
-    ("create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\", \"endpoint\": \"http://127.0.0.1:1\"}')", "22023", "http", "allow_http"),
-    ("create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\", \"secret_access_key\": \"literal\"}')", "22023", "", ""),
+    (
+        'create_source(\'x\', \'s3_parquet\', $space, \'{"bucket": "b", "endpoint": "http://127.0.0.1:1"}\')',
+        "22023",
+        "http",
+        "allow_http",
+    ),
+    (
+        'create_source(\'x\', \'s3_parquet\', $space, \'{"bucket": "b", "secret_access_key": "literal"}\')',
+        "22023",
+        "",
+        "",
+    ),
     ("create_source('x', 'kafka', $space, '{\"brokers\": [\"a:1\"]}')", "22023", "topic", ""),
-    ("create_source('x', 'kafka', $space, '{\"brokers\": [], \"topic\": \"t\", \"entity_id_field\": \"i\", \"vector_field\": \"v\"}')", "22023", "brokers", ""),
-    ("create_source('x', 'kafka', $space, '{\"brokers\": [\"a:1\"], \"topic\": \"t\", \"entity_id_field\": \"i\", \"vector_field\": \"v\", "
-     "\"properties\": {\"plugin.library.paths\": \"/tmp/x.so\"}}')", "22023", "plugin.library.paths", ""),
-    ("create_source('x', 'kafka', $space, '{\"brokers\": [\"a:1\"], \"topic\": \"t\", \"entity_id_field\": \"i\", \"vector_field\": \"v\", "
-     "\"properties\": {\"sasl.password\": \"literal-canary\"}}')", "22023", "sasl.password", ""),
-    ("create_source('x', 'postgres', $space, '{\"host\": \"h\", \"dbname\": \"d\", \"user\": \"u\", \"password\": \"literal-canary\", \"table\": \"t\"}')", "22023", "", ""),
+    (
+        'create_source(\'x\', \'kafka\', $space, \'{"brokers": [], "topic": "t", "entity_id_field": "i", "vector_field": "v"}\')',
+        "22023",
+        "brokers",
+        "",
+    ),
+    (
+        'create_source(\'x\', \'kafka\', $space, \'{"brokers": ["a:1"], "topic": "t", "entity_id_field": "i", "vector_field": "v", '
+        '"properties": {"plugin.library.paths": "/tmp/x.so"}}\')',
+        "22023",
+        "plugin.library.paths",
+        "",
+    ),
+    (
+        'create_source(\'x\', \'kafka\', $space, \'{"brokers": ["a:1"], "topic": "t", "entity_id_field": "i", "vector_field": "v", '
+        '"properties": {"sasl.password": "literal-canary"}}\')',
+        "22023",
+        "sasl.password",
+        "",
+    ),
+    (
+        'create_source(\'x\', \'postgres\', $space, \'{"host": "h", "dbname": "d", "user": "u", "password": "literal-canary", "table": "t"}\')',
+        "22023",
+        "",
+        "",
+    ),
     ("create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\", \"batch_rows\": 0}')", "22023", "batch_rows", ""),
-    ("create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\", \"max_reject_ratio\": 2}')", "22023", "max_reject_ratio", ""),
-    ("create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\", \"filter\": {\"from\": \"soon\"}}')", "22023", "filter.from", ""),
-    ("create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\"}', schedule => '61 * * * *')", "22023", "61 * * * *", ""),
-    ("create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\"}', schedule => '0 0 * * *', time_zone => 'Mars/Olympus')", "22023", "Mars/Olympus", ""),
+    (
+        "create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\", \"max_reject_ratio\": 2}')",
+        "22023",
+        "max_reject_ratio",
+        "",
+    ),
+    (
+        'create_source(\'x\', \'s3_parquet\', $space, \'{"bucket": "b", "filter": {"from": "soon"}}\')',
+        "22023",
+        "filter.from",
+        "",
+    ),
+    (
+        "create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\"}', schedule => '61 * * * *')",
+        "22023",
+        "61 * * * *",
+        "",
+    ),
+    (
+        "create_source('x', 's3_parquet', $space, '{\"bucket\": \"b\"}', schedule => '0 0 * * *', time_zone => 'Mars/Olympus')",
+        "22023",
+        "Mars/Olympus",
+        "",
+    ),
     ("create_source('there', 's3_parquet', $space, '{\"bucket\": \"b\"}')", "42710", "there", "alter_source"),
     ("alter_source('nobody')", "42704", "nobody", "cvx.sources"),
     ("alter_source('there', config => '{\"bukcet\": 1}')", "22023", "bukcet", ""),
@@ -358,9 +418,11 @@ def test_refused(conn, space, folder, call, sqlstate, message, hint):
     with pytest.raises(psycopg.Error) as raised:
         conn.execute("SELECT cvx." + call.replace("$space", f"'{space}'").replace("%", "%%"))
     found = raised.value.diag
-    assert (found.sqlstate, message in found.message_primary, hint in (found.message_hint or "")) == (sqlstate, True, True), (
-        f"{found.sqlstate}: {found.message_primary}; hint: {found.message_hint}"
-    )
+    assert (found.sqlstate, message in found.message_primary, hint in (found.message_hint or "")) == (
+        sqlstate,
+        True,
+        True,
+    ), f"{found.sqlstate}: {found.message_primary}; hint: {found.message_hint}"
     assert "literal-canary" not in f"{found.message_primary} {found.message_detail} {found.message_hint}"
     assert conn.execute("SELECT count(*) FROM cvx.source").fetchone() == before
 
@@ -387,7 +449,13 @@ class TestErrors:
 
     def test_backs_off_and_recovers(self, conn, space):
         """T16: a peer that refuses: each attempt later than the one before; another word and it is tried at once."""
-        config = {"bucket": "b", "endpoint": "http://127.0.0.1:1", "allow_http": True, "path_style": True, "anonymous": True}
+        config = {
+            "bucket": "b",
+            "endpoint": "http://127.0.0.1:1",
+            "allow_http": True,
+            "path_style": True,
+            "anonymous": True,
+        }
         create_source(conn, "down", "s3_parquet", space, config)
         conn.execute("SELECT cvx.sync_source('down')")
         row = in_state(conn, "down", "backing off")

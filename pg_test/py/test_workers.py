@@ -59,7 +59,7 @@ def busy(cluster, peer):
 def make_busy(cluster, peer, name):
     cluster.create_database(name)
     with cluster.connect(name) as conn:
-        conn.execute(f"SELECT cvx.create_space('s', 4)")
+        conn.execute("SELECT cvx.create_space('s', 4)")
         create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
         create_source(conn, "files", "s3_parquet", "s", files_config(cluster.files, batch_rows=100))
     all_workers(cluster, name)
@@ -95,7 +95,9 @@ def no_workers(cluster, name, seconds=5):
 def test_a_database_has_three_processes(cluster, busy):
     pids = all_workers(cluster, busy)
     with cluster.connect(busy) as conn:
-        shown = conn.execute("SELECT role, pid, database, started_at <= now() FROM cvx.workers WHERE pid IS NOT NULL").fetchall()
+        shown = conn.execute(
+            "SELECT role, pid, database, started_at <= now() FROM cvx.workers WHERE pid IS NOT NULL"
+        ).fetchall()
         assert {role: pid for role, pid, database, _ in shown if database in (busy, None, "")} == pids
         assert all(known for *_, known in shown)
         types = conn.execute(
@@ -224,7 +226,9 @@ class TestOwnDatabase:
             conn.execute(f'ALTER DATABASE "{busy}" RENAME TO "{renamed}"')
             try:
                 pids = all_workers(cluster, renamed)
-                shown = conn.execute("SELECT datname FROM pg_stat_activity WHERE pid = %s", (pids["ingest"],)).fetchone()
+                shown = conn.execute(
+                    "SELECT datname FROM pg_stat_activity WHERE pid = %s", (pids["ingest"],)
+                ).fetchone()
                 assert shown == (renamed,)
                 with cluster.connect(renamed) as inside:
                     assert source(inside, "stream")["state"] in ("running", "backing off")
@@ -257,7 +261,11 @@ class TestOwnDatabase:
             admin.execute("CREATE ROLE visitor LOGIN")
             try:
                 with cluster.connect(user="visitor") as conn:
-                    for command in (f'DROP DATABASE "{busy}"', f'CREATE DATABASE c TEMPLATE "{busy}"', f'ALTER DATABASE "{busy}" RENAME TO x'):
+                    for command in (
+                        f'DROP DATABASE "{busy}"',
+                        f'CREATE DATABASE c TEMPLATE "{busy}"',
+                        f'ALTER DATABASE "{busy}" RENAME TO x',
+                    ):
                         with pytest.raises(psycopg.errors.InsufficientPrivilege):
                             conn.execute(command)
                 assert all_workers(cluster, busy) == pids
@@ -353,8 +361,13 @@ class TestExtension:
                 create_source(theirs, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
             all_workers(cluster, "owned")
             conn.execute("DROP OWNED BY leaver")
-            states = until(lambda: [s for s in conn.execute("SELECT state FROM cvx.sources") if s[0] != "running"] or
-                           conn.execute("SELECT count(*) FROM cvx.sources").fetchone() == (0,), BACK)
+            states = until(
+                lambda: (
+                    [s for s in conn.execute("SELECT state FROM cvx.sources") if s[0] != "running"]
+                    or conn.execute("SELECT count(*) FROM cvx.sources").fetchone() == (0,)
+                ),
+                BACK,
+            )
             assert states
         drop_database(cluster, "owned")
         with cluster.connect() as conn:
@@ -458,8 +471,34 @@ def test_log_volume_with_unreachable_peers(cluster):
         start = cluster.log_size()
         # Port 1 refuses.
         create_source(conn, "kafka", "kafka", "s", kafka_config("127.0.0.1:1", "t"))
-        create_source(conn, "postgres", "postgres", "s", {"host": "127.0.0.1", "port": 1, "dbname": "x", "user": "x", "password": {"secret": "p"}, "table": "t", "sslmode": "disable"})
-        create_source(conn, "s3", "s3_parquet", "s", {"bucket": "bucket", "endpoint": "http://127.0.0.1:1", "allow_http": True, "path_style": True, "anonymous": True})
+        create_source(
+            conn,
+            "postgres",
+            "postgres",
+            "s",
+            {
+                "host": "127.0.0.1",
+                "port": 1,
+                "dbname": "x",
+                "user": "x",
+                "password": {"secret": "p"},
+                "table": "t",
+                "sslmode": "disable",
+            },
+        )
+        create_source(
+            conn,
+            "s3",
+            "s3_parquet",
+            "s",
+            {
+                "bucket": "bucket",
+                "endpoint": "http://127.0.0.1:1",
+                "allow_http": True,
+                "path_style": True,
+                "anonymous": True,
+            },
+        )
         conn.execute("SELECT cvx.sync_source('postgres'), cvx.sync_source('s3')")
         for name in ("postgres", "s3"):
             row = in_state(conn, name, "backing off")
@@ -523,7 +562,12 @@ def test_standby_and_promotion(peer):
             with standby.connect("d") as conn:
                 assert conn.execute("SELECT cvx.drift('{[1,0]@2026-01-01, [0,1]@2026-01-02}')").fetchone() == (1.0,)
                 conn.execute("TABLE cvx.workers")
-                for call in ("cvx.sync_source('files')", "cvx.pause_source('files')", "cvx.enable()", "cvx.drop_source('files')"):
+                for call in (
+                    "cvx.sync_source('files')",
+                    "cvx.pause_source('files')",
+                    "cvx.enable()",
+                    "cvx.drop_source('files')",
+                ):
                     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
                         conn.execute(f"SELECT {call}")
             primary.crash()

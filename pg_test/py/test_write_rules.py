@@ -79,7 +79,9 @@ class TestWhoWins:
     def bring(self, conn, space, folder, name, records, **options):
         write_parquet(folder, f"{name}/{len(runs(conn, name))}.parquet", table=table(records))
         if conn.execute("SELECT count(*) FROM cvx.source WHERE name = %s", (name,)).fetchone() == (0,):
-            create_source(conn, name, "s3_parquet", space, files_config(folder / name, produced_at_column="produced"), **options)
+            create_source(
+                conn, name, "s3_parquet", space, files_config(folder / name, produced_at_column="produced"), **options
+            )
         run = sync(conn, name)
         assert run["state"] == "done", run
         return run
@@ -103,8 +105,16 @@ class TestWhoWins:
         assert stored(conn, space) == {"e": (5, "low")}
 
     def test_produced_later_wins_among_equals(self, conn, space, folder):
-        self.bring(conn, space, folder, "a", [("e", 0, [1, 1, 1, 1], 100), ("f", 0, [1, 1, 1, 1], None), ("g", 0, [1, 1, 1, 1], 5)])
-        self.bring(conn, space, folder, "b", [("e", 0, [2, 1, 1, 1], 99), ("f", 0, [2, 1, 1, 1], 1), ("g", 0, [2, 1, 1, 1], 5)])
+        self.bring(
+            conn,
+            space,
+            folder,
+            "a",
+            [("e", 0, [1, 1, 1, 1], 100), ("f", 0, [1, 1, 1, 1], None), ("g", 0, [1, 1, 1, 1], 5)],
+        )
+        self.bring(
+            conn, space, folder, "b", [("e", 0, [2, 1, 1, 1], 99), ("f", 0, [2, 1, 1, 1], 1), ("g", 0, [2, 1, 1, 1], 5)]
+        )
         # Older; later than never; a tie: the row of another source stays.
         assert stored(conn, space) == {"e": (1, "a"), "f": (2, "b"), "g": (1, "a")}
 
@@ -121,7 +131,9 @@ class TestWhoWins:
         assert stored(conn, space) == {"e": (1, "a"), "f": (2, "a")}
 
     def test_rows_of_users(self, conn, space, folder):
-        conn.execute(f"INSERT INTO cvx_space.{space} (entity_id, ts, vec) VALUES ('e', '2026-01-01Z', '[9,9,9,9]'), ('f', '2026-01-01Z', '[9,9,9,9]')")
+        conn.execute(
+            f"INSERT INTO cvx_space.{space} (entity_id, ts, vec) VALUES ('e', '2026-01-01Z', '[9,9,9,9]'), ('f', '2026-01-01Z', '[9,9,9,9]')"
+        )
         self.bring(conn, space, folder, "a", [("e", 0, [1, 1, 1, 1], None), ("f", 0, [1, 1, 1, 1], 1)])
         assert stored(conn, space) == {"e": (9, None), "f": (1, "a")}
 
@@ -176,7 +188,11 @@ class TestRefusals:
         sync(conn, "gone")
         (folder / "a.parquet").unlink()
         conn.execute("SELECT cvx.replay_dead_letters('gone')")
-        until(lambda: [it["reason"] for it in dead_letters(conn, "gone")] == ["gone"], 20, "the dead letter says it is gone")
+        until(
+            lambda: [it["reason"] for it in dead_letters(conn, "gone")] == ["gone"],
+            20,
+            "the dead letter says it is gone",
+        )
 
     def test_constraint_of_a_user(self, conn, space, folder):
         """T19: found by halves; its neighbours are written, and it is read again when the constraint has gone."""
@@ -216,7 +232,9 @@ class TestRefusals:
         records = records.append_column("model", pa.array(["v1", "v2", None]))
         write_parquet(folder, "a.parquet", table=records)
         conn.execute("SELECT cvx.create_model(%s, 'v1', %s)", (space, space))
-        create_source(conn, "modelled", "s3_parquet", space, files_config(folder, model_version_column="model"), model=space)
+        create_source(
+            conn, "modelled", "s3_parquet", space, files_config(folder, model_version_column="model"), model=space
+        )
         sync(conn, "modelled")
         found = conn.execute(f"SELECT entity_id, model_version FROM cvx_space.{space} ORDER BY 1").fetchall()
         assert found == [("e", "v1"), ("g", "v1")]
@@ -237,7 +255,9 @@ class TestCircuitBreaker:
         time.sleep(1)
         assert len(dead_letters(conn, "broken")) == count
         # It goes on where it stopped when it is told to, with another idea of what is too much.
-        conn.execute("SELECT cvx.alter_source('broken', config => config || '{\"max_reject_ratio\": 1}') FROM cvx.source WHERE name = 'broken'")
+        conn.execute(
+            "SELECT cvx.alter_source('broken', config => config || '{\"max_reject_ratio\": 1}') FROM cvx.source WHERE name = 'broken'"
+        )
         conn.execute("SELECT cvx.resume_source('broken'), cvx.sync_source('broken')")
         until(lambda: len(dead_letters(conn, "broken")) == 600, 30, "all dead letters")
         letters = [it["position"] for it in dead_letters(conn, "broken")]
@@ -265,7 +285,9 @@ def test_a_locked_row_of_a_user_is_waited_for(cluster, conn, space, folder):
     write_parquet(folder, "a.parquet", table=with_bad_rows(10, set()))
     create_source(conn, "waits", "s3_parquet", space, files_config(folder))
     with cluster.connect("d", autocommit=False) as other:
-        other.execute(f"INSERT INTO cvx_space.{space} (entity_id, ts, vec, produced_at) VALUES ('e3', '2026-01-01 00:00:03Z', '[7,7,7,7]', now())")
+        other.execute(
+            f"INSERT INTO cvx_space.{space} (entity_id, ts, vec, produced_at) VALUES ('e3', '2026-01-01 00:00:03Z', '[7,7,7,7]', now())"
+        )
         conn.execute("SELECT cvx.sync_source('waits')")
         in_state(conn, "waits", "running", "backing off")
         time.sleep(1)
