@@ -454,3 +454,13 @@ fn bounds_hold() {
         assert!(seconds < 5.0, "{shown:?}: {seconds} s");
     }
 }
+
+#[test]
+fn the_example_of_the_readme_is_read() {
+    let readme = include_str!("../README.md");
+    let example = readme.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let declaration = parse(example).unwrap();
+    assert_eq!((declaration.sources.len(), declaration.monitors.len()), (2, 1));
+    assert_eq!(print(&declaration), example.replace("incremental = true\n", ""));
+}
