@@ -43,6 +43,7 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 shared_buffers = '256MB'
+shared_preload_libraries = 'cvx'
 max_wal_size = '4GB'
 log_line_prefix = '%m [%p] %b %e '
 log_statement = 'none'

@@ -15,8 +15,9 @@ ensure_setup() {
     want make command -v make
     want clang command -v clang
     want libclang-dev has_libclang
-    has_cargo_pgrx || want pkg-config command -v pkg-config
-    has_cargo_pgrx || want libssl-dev pkg-config --exists openssl
+    want pkg-config command -v pkg-config
+    want libssl-dev pkg-config --exists openssl
+    want zlib1g-dev pkg-config --exists zlib
     [ "${1:-}" = test ] && want_test_packages
     install_missing
     choose_server

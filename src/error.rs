@@ -137,6 +137,43 @@ pub enum Error {
         table: String,
     },
     Source(cvx_sources::SourceError),
+    Declaration(cvx_config::Error),
+    UnknownSource {
+        name: String,
+    },
+    SourceExists {
+        name: String,
+    },
+    /// A source, secret or monitor of somebody else.
+    NotOwner {
+        kind: &'static str,
+        name: String,
+    },
+    /// What a source reaches with the server's own rights, and its owner may not.
+    SourceNeeds {
+        role: String,
+        what: &'static str,
+    },
+    UnknownSecret {
+        name: String,
+    },
+    SecretExists {
+        name: String,
+    },
+    InvalidName {
+        kind: &'static str,
+        bytes: usize,
+    },
+    TooMany {
+        kind: &'static str,
+        limit: i64,
+    },
+    /// A source declared for one model, its space registered for another.
+    OtherModel {
+        source: String,
+        space: String,
+        model: String,
+    },
 }
 
 /// The largest datum PostgreSQL passes around (MaxAllocSize), in bytes.
@@ -368,6 +405,55 @@ impl Error {
                 format!("bulk ingestion is not supported into {table}, which has row-level security for this role"),
             )
             .hint("Use INSERT statements instead, or ingest as a role with BYPASSRLS."),
+            Error::Declaration(error) => Text {
+                code: ERRCODE_INVALID_PARAMETER_VALUE,
+                message: error.message,
+                detail: error.detail,
+                hint: error.hint,
+            },
+            Error::UnknownSource { name } => text(
+                ERRCODE_UNDEFINED_OBJECT,
+                format!("source {name:?} does not exist"),
+            )
+            .hint("SELECT name FROM cvx.sources lists the sources; cvx.create_source makes one."),
+            Error::SourceExists { name } => text(
+                ERRCODE_DUPLICATE_OBJECT,
+                format!("source {name:?} already exists"),
+            )
+            .hint("Choose another name, or cvx.alter_source(name, ...) to change it."),
+            Error::NotOwner { kind, name } => text(
+                ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("must be owner of {kind} {name:?}"),
+            ),
+            Error::SourceNeeds { role, what } => text(
+                ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("role {role:?} may not declare a source that uses {what}"),
+            )
+            .detail("Only superusers and members of pg_read_server_files may.")
+            .hint("Give the source credentials of its own with cvx.create_secret(name, value) and {\"secret\": name}."),
+            Error::UnknownSecret { name } => text(
+                ERRCODE_UNDEFINED_OBJECT,
+                format!("secret {name:?} does not exist"),
+            )
+            .hint("Make it with cvx.create_secret(name, value); secrets are not part of a dump."),
+            Error::SecretExists { name } => text(
+                ERRCODE_DUPLICATE_OBJECT,
+                format!("secret {name:?} already exists"),
+            )
+            .hint("cvx.create_secret(name, value, replace => true) puts another value in its place."),
+            Error::InvalidName { kind, bytes } => text(
+                ERRCODE_INVALID_NAME,
+                format!("the name of a {kind} has 1 to 255 bytes, not {bytes}"),
+            ),
+            Error::TooMany { kind, limit } => text(
+                ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("a database has at most {limit} {kind}"),
+            ),
+            Error::OtherModel { source, space, model } => text(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("source {source:?} is of model {model:?}, to which its space {space:?} does not belong"),
+            )
+            .hint("Register the space with cvx.create_model, or declare the source without a model."),
             Error::Source(error) => {
                 Text { code: source_code(error.kind), message: error.message, detail: error.detail, hint: error.hint }
             }
@@ -399,6 +485,8 @@ fn source_code(kind: cvx_sources::ErrorKind) -> PgSqlErrorCode {
         Corrupt => PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT,
         Unsupported => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
         Io => PgSqlErrorCode::ERRCODE_IO_ERROR,
+        Gap => PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+        Internal => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every setting: private, with its default, bounds and the reason for them; read through the functions below.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
@@ -32,6 +32,39 @@ static ALIGNMENT_MAX_PAIRS: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_MAX
 /// Some 25 maps of 768 dimensions, or one of 4096.
 const DEFAULT_CACHE_KB: i32 = 64 * 1024;
 static PROJECTION_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_CACHE_KB);
+
+static WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// Four batches of 8 MB for each of four busy sources.
+const DEFAULT_INGEST_KB: i32 = 128 * 1024;
+const LEAST_INGEST_KB: i32 = 8 * 1024;
+static INGEST_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_INGEST_KB);
+
+/// Nothing else of the server's environment: it holds what is none of a source's business.
+static SOURCE_ENVIRONMENT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"CVX_*"));
+
+/// Whether background workers run.
+pub fn workers() -> bool {
+    WORKERS.get()
+}
+
+/// Bytes of records that an ingest worker holds at most, read and not written.
+pub fn ingest_memory() -> usize {
+    INGEST_MEMORY.get().unsigned_abs() as usize * 1024
+}
+
+/// Whether sources may read this variable of the server's environment.
+pub fn may_read_environment(name: &str) -> bool {
+    let allowed = SOURCE_ENVIRONMENT.get().unwrap_or_default();
+    let allowed = allowed.to_string_lossy();
+    allowed
+        .split(',')
+        .map(str::trim)
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => !pattern.is_empty() && pattern == name,
+        })
+}
 
 pub fn model_mismatch() -> ModelMismatch {
     MODEL_MISMATCH.get()
@@ -75,6 +108,32 @@ pub fn init() {
         i32::MAX,
         GucContext::Userset,
         GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_bool_guc(
+        c"cvx.workers",
+        c"Lets background workers run.",
+        c"When off, those of all databases end and none is started.",
+        &WORKERS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"cvx.ingest_memory",
+        c"Memory for records that an ingest worker has read and not yet written.",
+        c"Shared by the sources of a database that run at the same time.",
+        &INGEST_MEMORY,
+        LEAST_INGEST_KB,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_string_guc(
+        c"cvx.source_environment",
+        c"Variables of the server's environment that sources may refer to, separated by commas.",
+        c"A * at the end stands for any rest of the name. Who may declare sources can send these values anywhere.",
+        &SOURCE_ENVIRONMENT,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
     );
     // SAFETY: a C string that lives for ever.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"cvx".as_ptr()) };

@@ -9,6 +9,7 @@ mod functions;
 mod guc;
 mod ingest;
 mod types;
+mod workers;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -70,9 +71,19 @@ extension_sql_file!(
     requires = ["space_report"]
 );
 extension_sql_file!(
+    "../sql/install/72_source.sql",
+    name = "source",
+    requires = ["ingest"]
+);
+extension_sql_file!(
+    "../sql/install/74_config.sql",
+    name = "config",
+    requires = ["source"]
+);
+extension_sql_file!(
     "../sql/install/80_restore.sql",
     name = "restore",
-    requires = ["ingest"]
+    requires = ["config"]
 );
 extension_sql_file!(
     "../sql/install/90_grants.sql",
@@ -85,4 +96,5 @@ extension_sql_file!(
 pub extern "C-unwind" fn _PG_init() {
     error::init();
     guc::init();
+    workers::init();
 }

@@ -11,7 +11,22 @@ REVOKE ALL ON FUNCTION
     cvx.drop_model(text, text),
     cvx.align(text, text, text, int),
     cvx._align(text, text, text, int),
-    cvx.ingest_parquet(text, text, text, text, text, text, text, text, text, text, text[], text, int, text)
+    cvx.ingest_parquet(text, text, text, text, text, text, text, text, text, text, text[], text, int, text),
+    cvx._poke(bool),
+    cvx.enable(),
+    cvx.disable(),
+    cvx.create_source(text, text, text, jsonb, text, bool, int, text, text),
+    cvx.alter_source(text, jsonb, text, bool, int, text, text, text),
+    cvx.drop_source(text),
+    cvx.sync_source(text, bool),
+    cvx.pause_source(text),
+    cvx.resume_source(text),
+    cvx.replay_dead_letters(text, text[]),
+    cvx.create_secret(text, text, bool),
+    cvx.drop_secret(text),
+    cvx.apply_config(text, bool),
+    cvx.dump_config(),
+    cvx._worker_slots()
 FROM PUBLIC;
 
 CREATE FUNCTION cvx.grant_read(role regrole) RETURNS void
@@ -24,10 +39,12 @@ BEGIN
             ERRCODE = 'undefined_object',
             MESSAGE = format('role %s does not exist', grant_read.role);
     END IF;
-    EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.model_version, cvx.alignment, cvx.sync_run TO %s', grant_read.role);
+    EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.model_version, cvx.alignment, cvx.sync_run, cvx.sources, cvx.workers,
+        cvx.stat_progress_sync TO %s', grant_read.role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION cvx._worker_slots() TO %s', grant_read.role);
 END
 $$;
-COMMENT ON FUNCTION cvx.grant_read(regrole) IS 'lets a role read spaces, embeddings, models and runs';
+COMMENT ON FUNCTION cvx.grant_read(regrole) IS 'lets a role read spaces, embeddings, models, runs, and what sources and workers do';
 
 CREATE FUNCTION cvx.grant_write(role regrole) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -64,6 +81,13 @@ BEGIN
         cvx.create_space(text, int, text), cvx.drop_space(text, bool), cvx.create_index(text, text),
         cvx.create_model(text, text, text, text, text, bool), cvx.drop_model(text, text),
         cvx.align(text, text, text, int), cvx._align(text, text, text, int) TO %s', grant_admin.role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION
+        cvx.create_source(text, text, text, jsonb, text, bool, int, text, text),
+        cvx.alter_source(text, jsonb, text, bool, int, text, text, text), cvx.drop_source(text),
+        cvx.sync_source(text, bool), cvx.pause_source(text), cvx.resume_source(text),
+        cvx.replay_dead_letters(text, text[]), cvx.create_secret(text, text, bool), cvx.drop_secret(text),
+        cvx.apply_config(text, bool), cvx.dump_config() TO %s', grant_admin.role);
+    EXECUTE format('GRANT SELECT ON cvx.source, cvx.source_position, cvx.source_state, cvx.monitor TO %s', grant_admin.role);
     EXECUTE format('GRANT INSERT, UPDATE, DELETE ON cvx.model_version, cvx.alignment TO %s', grant_admin.role);
     -- To lock the row of a space while a model is registered for it.
     EXECUTE format('GRANT UPDATE (description) ON cvx.space TO %s', grant_admin.role);
@@ -72,6 +96,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx.grant_admin(regrole) IS
-    'cvx.grant_write, and lets a role make, drop and index spaces, register and align models, and set cvx.model_mismatch';
+    'cvx.grant_write, and lets a role make, drop and index spaces, register and align models, declare sources and secrets, and '
+    'set cvx.model_mismatch';
 
 REVOKE ALL ON FUNCTION cvx.grant_read(regrole), cvx.grant_write(regrole), cvx.grant_admin(regrole) FROM PUBLIC;

@@ -187,13 +187,18 @@ pub fn provenance(space_id: i32, entity_id: &str, ts: TimestampTz) -> Result<Pro
     .map_err(internal)
 }
 
-/// Which of the records have their key in the table already, and when that row was produced: (index, produced_at).
-pub fn existing(
-    space_id: i32,
-    records: &[Record<'_>],
-) -> Result<Vec<(usize, Option<TimestampTz>)>, ErrorReport> {
+/// A stored row that has the key of a record.
+pub struct Existing {
+    /// Which record.
+    pub record: usize,
+    pub produced_at: Option<TimestampTz>,
+    pub source: Option<String>,
+}
+
+/// Which of the records have their key in the table already.
+pub fn existing(space_id: i32, records: &[Record<'_>]) -> Result<Vec<Existing>, ErrorReport> {
     let query = format!(
-        "SELECT k.n, e.produced_at
+        "SELECT k.n, e.produced_at, e.source
          FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(entity_id, ts, n)
          JOIN cvx.embedding e ON e.space_id OPERATOR(pg_catalog.=) {space_id}
           AND e.entity_id OPERATOR(pg_catalog.=) k.entity_id AND e.ts OPERATOR(pg_catalog.=) k.ts"
@@ -204,7 +209,11 @@ pub fn existing(
         rows.map(|row| {
             let n = row.get::<i64>(1)?.unwrap_or_default();
             let produced_at = row.get::<TimestampWithTimeZone>(2)?.map(TimestampTz::from);
-            Ok((n as usize - 1, produced_at))
+            Ok(Existing {
+                record: n as usize - 1,
+                produced_at,
+                source: row.get(3)?,
+            })
         })
         .collect::<Result<Vec<_>, pgrx::spi::Error>>()
     })

@@ -2,13 +2,19 @@
 //!
 //! Every name and operator is qualified: what these statements mean does not depend on search_path.
 
+pub mod activation;
 pub mod alignment;
 pub mod dead_letter;
 pub mod embedding;
 pub mod model;
+pub mod monitor;
 pub mod pairs;
+pub mod position;
+pub mod rights;
 pub mod run;
 pub mod sample;
+pub mod secret;
+pub mod source;
 pub mod space;
 pub mod statement;
 

@@ -8,6 +8,8 @@ mod embedding;
 mod ingest;
 mod model;
 mod plot;
+mod source;
 mod space_report;
 mod stats;
 mod trajectory;
+mod workers;

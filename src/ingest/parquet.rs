@@ -56,7 +56,7 @@ pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, Er
 
 /// The space's partition, locked, after the checks that COPY makes of a user: INSERT on it, and no row-level
 /// security.
-fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
+pub fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
     let unknown = || Error::UnknownSpace {
         name: space.name.clone(),
     };

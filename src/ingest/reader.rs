@@ -103,7 +103,7 @@ fn run(open: impl FnOnce() -> Result<ParquetConnector, SourceError>, sender: &Sy
 
 /// Runs `start` with every signal blocked, so that a thread it spawns inherits that and PostgreSQL's signal handlers
 /// run on the main thread only.
-fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+pub fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: sets are local and initialised by sigfillset and pthread_sigmask; `start` cannot unwind past the
     // restoration, as Builder::spawn returns its errors.
     unsafe {

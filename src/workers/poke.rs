@@ -1,0 +1,73 @@
+//! Wakes workers when a transaction has changed what they do: at its commit, not before.
+//!
+//! A prepared transaction wakes nobody when it commits; workers look for themselves every few seconds.
+
+use std::cell::Cell;
+
+use pgrx::prelude::*;
+
+use super::shared;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Poke {
+    None,
+    /// This database's workers.
+    Workers,
+    /// The launcher too: the extension has come or gone.
+    Launcher,
+}
+
+thread_local! {
+    static PENDING: Cell<Poke> = const { Cell::new(Poke::None) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This database's workers have something to look at once this transaction commits.
+pub fn workers() {
+    at_commit(Poke::Workers);
+}
+
+/// The launcher has: cvx is being installed here, or dropped.
+pub fn launcher() {
+    at_commit(Poke::Launcher);
+}
+
+fn at_commit(poke: Poke) {
+    if !shared::is_preloaded() {
+        return;
+    }
+    PENDING.set(PENDING.get().max(poke));
+    if !REGISTERED.replace(true) {
+        // SAFETY: registered once a process, a function that lives for ever.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_COMMIT => {
+            let poke = PENDING.replace(Poke::None);
+            if poke != Poke::None {
+                tell(poke);
+            }
+        }
+        XACT_EVENT_ABORT | XACT_EVENT_PREPARE => PENDING.set(Poke::None),
+        _ => {}
+    }
+}
+
+fn tell(poke: Poke) {
+    // SAFETY: a plain variable of this process.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    if poke == Poke::Launcher {
+        shared::note_news(database);
+        shared::wake(shared::launcher().pid);
+    }
+    for (_, slot) in shared::slots() {
+        if slot.database == database {
+            shared::wake(slot.pid);
+        }
+    }
+}
