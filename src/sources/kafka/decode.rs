@@ -54,6 +54,11 @@ impl Decoder {
         })
     }
 
+    /// Whether the record's time is that which Kafka keeps, by which offsets can be looked up.
+    pub(super) fn has_kafka_time(&self) -> bool {
+        self.mapping.has_kafka_time()
+    }
+
     /// Puts the record of a message into the batch, or what is wrong with it among the rejects.
     pub fn decode<M: Message>(&mut self, message: &M, batch: &mut Batch) -> Outcome {
         let Some(payload) = message.payload() else {
@@ -106,20 +111,30 @@ impl Decoder {
             ..
         } = self;
         let id_value = mapping.entity_id.of(message, fields);
-        let entity_id = required(id_value.id(&mapping.entity_id.name)?, &id_value, &mapping.entity_id, || {
-            RejectReason::NullEntityId
-        })?;
+        let entity_id = required(
+            id_value.id(&mapping.entity_id.name)?,
+            &id_value,
+            &mapping.entity_id,
+            || RejectReason::NullEntityId,
+        )?;
         let ts_value = mapping.timestamp.of(message, fields);
         let ts = ts_value.time(&mapping.timestamp.name, "timestamp", mapping.unit)?;
         let ts = required(ts, &ts_value, &mapping.timestamp, || RejectReason::NullTimestamp)?;
-        if self.entity_ids.as_ref().is_some_and(|ids| !ids.contains(&*entity_id))
+        if self
+            .entity_ids
+            .as_ref()
+            .is_some_and(|ids| !ids.contains(&*entity_id))
             || self.from.is_some_and(|from| ts < from)
             || self.to.is_some_and(|to| ts >= to)
         {
             return Ok(Outcome::Skipped);
         }
         let vector = vector_of(&mapping.vector, &mapping.vector.of(message, fields), vector)?;
-        let value = |field: &Option<Field>| field.as_ref().map_or(Value::Absent, |field| field.of(message, fields));
+        let value = |field: &Option<Field>| {
+            field
+                .as_ref()
+                .map_or(Value::Absent, |field| field.of(message, fields))
+        };
         let optional = [
             (&mapping.model_version, "model_version"),
             (&mapping.model_hash, "model_hash"),
@@ -133,7 +148,9 @@ impl Decoder {
         }
         let [model_version, model_hash, input_hash, pipeline_hash] = &texts;
         let produced_at = match &mapping.produced_at {
-            Some(field) => field.of(message, fields).time(&field.name, "produced_at", mapping.unit)?,
+            Some(field) => field
+                .of(message, fields)
+                .time(&field.name, "produced_at", mapping.unit)?,
             None => None,
         };
         let record = Record {

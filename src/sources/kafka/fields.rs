@@ -77,7 +77,9 @@ impl Mapping {
         };
         let entity_id = field("entity_id_field", &config.entity_id_field)?;
         let timestamp = field("timestamp_field", &config.timestamp_field)?;
-        let mut optional = |key: &str, name: &Option<String>| -> Result<Option<Field>, SourceError> { name.as_ref().map(|name| field(key, name)).transpose() };
+        let mut optional = |key: &str, name: &Option<String>| -> Result<Option<Field>, SourceError> {
+            name.as_ref().map(|name| field(key, name)).transpose()
+        };
         let model_version = optional("model_version_field", &config.model_version_field)?;
         let model_hash = optional("model_hash_field", &config.model_hash_field)?;
         let input_hash = optional("input_hash_field", &config.input_hash_field)?;
@@ -88,7 +90,9 @@ impl Mapping {
         for name in &config.attrs_fields {
             let last = name.rsplit(['.', '$']).next().unwrap_or_default();
             if attrs_members.iter().any(|(key, _)| key == last) {
-                return Err(error(format!("attrs_fields has two fields whose last part is {last:?}")));
+                return Err(error(format!(
+                    "attrs_fields has two fields whose last part is {last:?}"
+                )));
             }
             attrs_members.push((last.to_owned(), field("attrs_fields", name)?));
         }
@@ -139,9 +143,18 @@ fn header<'v, M: Message>(message: &'v M, name: &str) -> Value<'v> {
         return Value::Absent;
     };
     // The client library panics on a header whose name is no UTF-8; such a header is none of ours.
-    let read = |at| catch_unwind(AssertUnwindSafe(|| headers.try_get(at))).ok().flatten();
-    let found = (0..headers.count()).rev().filter_map(read).find(|header| header.key == name);
-    found.map_or(Value::Absent, |header| header.value.map_or(Value::Null, Value::Bytes))
+    let read = |at| {
+        catch_unwind(AssertUnwindSafe(|| headers.try_get(at)))
+            .ok()
+            .flatten()
+    };
+    let found = (0..headers.count())
+        .rev()
+        .filter_map(read)
+        .find(|header| header.key == name);
+    found.map_or(Value::Absent, |header| {
+        header.value.map_or(Value::Null, Value::Bytes)
+    })
 }
 
 fn place(key: &str, name: &str, root: &mut Node, slots: &mut usize) -> Result<Place, SourceError> {

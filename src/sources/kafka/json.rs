@@ -174,7 +174,8 @@ impl<'a> Scanner<'a, '_> {
                         self.vector.push(x);
                     } else {
                         let text = &self.text[start..end];
-                        self.vector.note(Element::Overflow(text.parse().unwrap_or(f64::INFINITY)));
+                        self.vector
+                            .note(Element::Overflow(text.parse().unwrap_or(f64::INFINITY)));
                     }
                 }
                 None => {
@@ -242,7 +243,8 @@ impl<'a> Scanner<'a, '_> {
         match self.bytes.get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
             Some(b'u') => {
-                let unit = hex(self.bytes, self.at + 2).ok_or_else(|| self.error("expected four hex digits"))?;
+                let unit =
+                    hex(self.bytes, self.at + 2).ok_or_else(|| self.error("expected four hex digits"))?;
                 let low = match unit {
                     0xd800..=0xdbff if self.bytes[self.at + 6..].starts_with(b"\\u") => {
                         hex(self.bytes, self.at + 8)
@@ -270,9 +272,7 @@ fn hex(bytes: &[u8], at: usize) -> Option<u32> {
 /// The value of a text that was read as one.
 fn value_of(text: &str) -> Value<'_> {
     match text.as_bytes().first() {
-        Some(b'"') => {
-            Value::Text(unescaped(&text[1..text.len() - 1]))
-        }
+        Some(b'"') => Value::Text(unescaped(&text[1..text.len() - 1])),
         Some(b'{') => Value::Object(Cow::Borrowed(text)),
         Some(b'[') => Value::Array(Cow::Borrowed(text)),
         Some(b't') => Value::Bool(true),

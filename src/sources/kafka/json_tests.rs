@@ -5,7 +5,9 @@ use serde_json::Value as Json;
 fn fields_of<'a>(text: &'a str, paths: &[&str]) -> Result<(Fields<'a>, Vector), Syntax> {
     let (mut root, mut slots) = (Node::default(), 0);
     root.add_vector("v", &mut slots);
-    paths.iter().for_each(|path| assert!(root.add(path, &mut slots) < slots));
+    paths
+        .iter()
+        .for_each(|path| assert!(root.add(path, &mut slots) < slots));
     let (mut fields, mut vector) = (Fields::new(slots), Vector::default());
     read(text, &root, &mut fields, &mut vector)?;
     Ok((fields, vector))
@@ -13,7 +15,8 @@ fn fields_of<'a>(text: &'a str, paths: &[&str]) -> Result<(Fields<'a>, Vector), 
 
 #[test]
 fn fields_are_found_wherever_they_stand() {
-    let text = r#" { "x":[{"a":1}], "m" : {"id":"7","other":{"id":8}, "n" : -12 }, "v":[1, -2.5e0 ,3],"t":true } "#;
+    let text =
+        r#" { "x":[{"a":1}], "m" : {"id":"7","other":{"id":8}, "n" : -12 }, "v":[1, -2.5e0 ,3],"t":true } "#;
     let (fields, vector) = fields_of(text, &["m.id", "m.n", "m.other", "a", "t", "m.id.x", "m"]).unwrap();
     assert_eq!(vector.get("v").unwrap(), [1.0, -2.5, 3.0]);
     assert_eq!(fields.get(1), &Value::Text("7".into()));
@@ -30,9 +33,16 @@ fn fields_are_found_wherever_they_stand() {
 
 #[test]
 fn the_last_of_two_equal_keys_counts() {
-    let (fields, vector) = fields_of(r#"{"v":[1,null],"m":{"id":1,"n":2},"m":{"n":3},"v":[5]}"#, &["m.id", "m.n"]).unwrap();
+    let (fields, vector) = fields_of(
+        r#"{"v":[1,null],"m":{"id":1,"n":2},"m":{"n":3},"v":[5]}"#,
+        &["m.id", "m.n"],
+    )
+    .unwrap();
     assert_eq!(vector.get("v").unwrap(), [5.0]);
-    assert_eq!((fields.get(1), fields.get(2)), (&Value::Absent, &Value::Integer(3)));
+    assert_eq!(
+        (fields.get(1), fields.get(2)),
+        (&Value::Absent, &Value::Integer(3))
+    );
     let (fields, _) = fields_of(r#"{"m":{"id":1},"m":null,"v":[1],"v":null}"#, &["m.id"]).unwrap();
     assert_eq!((fields.get(0), fields.get(1)), (&Value::Null, &Value::Absent));
 }
@@ -44,10 +54,7 @@ fn strings_and_keys_are_unescaped() {
         &["id", "p"],
     )
     .unwrap();
-    assert_eq!(
-        fields.get(1),
-        &Value::Text("a\"\\/\u{8}\u{c}\n\r\té😀\0z".into())
-    );
+    assert_eq!(fields.get(1), &Value::Text("a\"\\/\u{8}\u{c}\n\r\té😀\0z".into()));
     assert_eq!(fields.get(2), &Value::Text("plain é".into()));
 }
 
@@ -75,16 +82,31 @@ fn an_element_that_is_no_float_is_named() {
 #[test]
 fn malformed_texts_say_where() {
     for (text, message) in [
-        ("", "invalid JSON at byte 0: the text ends where a value should be"),
-        (r#"{"v":[1,2}"#, "invalid JSON at byte 9: expected a comma or a bracket"),
+        (
+            "",
+            "invalid JSON at byte 0: the text ends where a value should be",
+        ),
+        (
+            r#"{"v":[1,2}"#,
+            "invalid JSON at byte 9: expected a comma or a bracket",
+        ),
         (r#"{"v":[1,]}"#, "invalid JSON at byte 8: expected a value"),
         (r#"{"v":[NaN]}"#, "invalid JSON at byte 6: expected a value"),
         (r#"{"v":[1.]}"#, "invalid JSON at byte 6: expected a number"),
-        (r#"{"v":[01]}"#, "invalid JSON at byte 7: expected a comma or a bracket"),
+        (
+            r#"{"v":[01]}"#,
+            "invalid JSON at byte 7: expected a comma or a bracket",
+        ),
         (r#"{} x"#, "invalid JSON at byte 3: something follows the value"),
-        ("\"a\nb\"", "invalid JSON at byte 2: a control character in a string"),
+        (
+            "\"a\nb\"",
+            "invalid JSON at byte 2: a control character in a string",
+        ),
         (r#""\ud800""#, "invalid JSON at byte 1: half of a surrogate pair"),
-        (r#""\ud800\u0041""#, "invalid JSON at byte 1: half of a surrogate pair"),
+        (
+            r#""\ud800\u0041""#,
+            "invalid JSON at byte 1: half of a surrogate pair",
+        ),
         (r#""\x""#, "invalid JSON at byte 1: unknown escape"),
         (r#"{"a" 1}"#, "invalid JSON at byte 5: expected a colon"),
         (r#"{a:1}"#, "invalid JSON at byte 1: expected a key"),
@@ -152,8 +174,11 @@ fn compare(text: &str, json: &Json, fields: &Fields<'_>, vector: &Vector) {
         (Value::Bool(a), Some(Json::Bool(b))) => a == b,
         (Value::Text(a), Some(Json::String(b))) => a == b,
         (Value::Integer(a), Some(Json::Number(b))) => b.as_i64() == Some(*a),
-        (Value::Number(a), Some(Json::Number(b))) => a.parse::<f64>().ok().map(f64::to_bits) == b.as_f64().map(f64::to_bits)
-            || (a.parse::<f64>().unwrap() - b.as_f64().unwrap()).abs() <= 1e-15 * b.as_f64().unwrap().abs(),
+        (Value::Number(a), Some(Json::Number(b))) => {
+            a.parse::<f64>().ok().map(f64::to_bits) == b.as_f64().map(f64::to_bits)
+                || (a.parse::<f64>().unwrap() - b.as_f64().unwrap()).abs()
+                    <= 1e-15 * b.as_f64().unwrap().abs()
+        }
         (Value::Object(a) | Value::Array(a), Some(b @ (Json::Object(_) | Json::Array(_)))) => {
             serde_json::from_str::<Json>(a).unwrap() == *b
         }
@@ -162,15 +187,25 @@ fn compare(text: &str, json: &Json, fields: &Fields<'_>, vector: &Vector) {
     for (slot, path) in [(0, "/v"), (1, "/id"), (2, "/m/id"), (3, "/n")] {
         // serde_json's pointers go through arrays too, by index: not these.
         let theirs = json.pointer(path);
-        assert!(same(fields.get(slot), theirs), "{text}: {path} is {:?}", fields.get(slot));
+        assert!(
+            same(fields.get(slot), theirs),
+            "{text}: {path} is {:?}",
+            fields.get(slot)
+        );
     }
     if let Some(Json::Array(elements)) = json.pointer("/v") {
-        let theirs: Option<Vec<f32>> = elements.iter().map(|x| x.as_number()?.to_string().parse().ok()).collect();
+        let theirs: Option<Vec<f32>> = elements
+            .iter()
+            .map(|x| x.as_number()?.to_string().parse().ok())
+            .collect();
         match (vector.get("v"), theirs) {
             (Ok(ours), Some(theirs)) => {
                 // The text of a double is one rounding more than ours.
                 let close = |(a, b): (&f32, &f32)| a == b || (a - b).abs() <= f32::EPSILON * b.abs();
-                assert!(ours.len() == theirs.len() && ours.iter().zip(&theirs).all(close), "{text}");
+                assert!(
+                    ours.len() == theirs.len() && ours.iter().zip(&theirs).all(close),
+                    "{text}"
+                );
             }
             (Err(_), None) => {}
             (Err(RejectReason::ElementOverflow { .. }), _) => {}

@@ -1,5 +1,7 @@
 //! Topics of Kafka: see README.md.
 
+#[cfg(feature = "kafka")]
+mod client;
 mod config;
 #[cfg(feature = "kafka")]
 mod decode;
@@ -10,7 +12,16 @@ mod json;
 #[cfg(feature = "kafka")]
 mod number;
 #[cfg(feature = "kafka")]
+mod partitions;
+#[cfg(feature = "kafka")]
 mod paths;
+mod properties;
+#[cfg(feature = "kafka")]
+mod question;
+#[cfg(feature = "kafka")]
+mod stream;
+#[cfg(feature = "kafka")]
+mod trouble;
 #[cfg(feature = "kafka")]
 mod value;
 #[cfg(feature = "kafka")]
@@ -20,15 +31,15 @@ pub use config::Config;
 #[cfg(feature = "kafka")]
 pub use decode::{Decoder, Outcome};
 
+/// Opens a topic. Nothing is connected yet: that is the first steps' work.
+///
+/// # Errors
+/// [`crate::ErrorKind::Config`] for fields, filters or settings that make no sense.
 #[cfg(feature = "kafka")]
 pub fn open(
     config: &Config,
     common: &crate::Common,
     request: crate::Request,
 ) -> Result<Box<dyn crate::Connector>, crate::SourceError> {
-    let _ = (config, common, request);
-    Err(crate::SourceError::new(
-        crate::ErrorKind::Unsupported,
-        "not built yet",
-    ))
+    Ok(Box::new(stream::Stream::open(config, common, request)?))
 }

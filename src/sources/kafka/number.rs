@@ -7,8 +7,8 @@
 
 /// Powers of ten that a double holds exactly.
 const POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
 ];
 
 /// Digits that fit a u64 whatever they are.
@@ -41,9 +41,12 @@ pub(super) fn parse_f32(bytes: &[u8], at: usize) -> Option<(f32, usize)> {
         exponent += power;
         at = end;
     }
-    let value = digits
-        .near(exponent)
-        .or_else(|| std::str::from_utf8(&bytes[start + usize::from(negative)..at]).ok()?.parse().ok())?;
+    let value = digits.near(exponent).or_else(|| {
+        std::str::from_utf8(&bytes[start + usize::from(negative)..at])
+            .ok()?
+            .parse()
+            .ok()
+    })?;
     Some((if negative { -value } else { value }, at))
 }
 
@@ -97,7 +100,11 @@ impl Digits {
         let power = *POWERS.get(usize::try_from(exponent.unsigned_abs()).ok()?)?;
         // Two roundings of half a unit each: the value is within two units in the last place of the exact one.
         let double = self.value as f64;
-        let double = if exponent < 0 { double / power } else { double * power };
+        let double = if exponent < 0 {
+            double / power
+        } else {
+            double * power
+        };
         let to_middle = (double.to_bits() & 0x1fff_ffff).abs_diff(0x1000_0000);
         // From 1e-22 on, so never subnormal as a float32.
         (to_middle > 4 && double < f64::from(f32::MAX)).then_some(double as f32)

@@ -162,7 +162,21 @@ fn the_grammar_is_jsons() {
         }
     }
     assert!(taken > 100_000 && refused > 1_000_000, "{taken} {refused}");
-    for text in ["", "-", ".5", "1.", "+1", "e5", "1e", "1e+", "NaN", "Infinity", "-Infinity", "0x10", " 1"] {
+    for text in [
+        "",
+        "-",
+        ".5",
+        "1.",
+        "+1",
+        "e5",
+        "1e",
+        "1e+",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "0x10",
+        " 1",
+    ] {
         assert!(
             parse_f32(text.as_bytes(), 0).is_none_or(|(_, end)| end < text.len()),
             "{text}"

@@ -96,7 +96,11 @@ impl Value<'_> {
     ///
     /// # Errors
     /// Another type, or no UTF-8 (then `column` names it).
-    pub(super) fn text(&self, field: &str, column: &'static str) -> Result<Option<Cow<'_, str>>, RejectReason> {
+    pub(super) fn text(
+        &self,
+        field: &str,
+        column: &'static str,
+    ) -> Result<Option<Cow<'_, str>>, RejectReason> {
         Ok(Some(match self {
             Self::Absent | Self::Null => return Ok(None),
             Self::Text(text) | Self::Number(text) => Cow::Borrowed(&**text),
@@ -141,12 +145,18 @@ impl Value<'_> {
                 time::from_epoch(count, unit.unwrap_or_else(|| EpochUnit::of_magnitude(count)))
             }
             Self::Number(text) => match unit {
-                Some(unit) => text.parse().map_or_else(|_| Err(out_of_range(text)), |x| fraction(x, unit)),
-                None => return Err(self.wrong(field, "an integer, ISO 8601, or a number with timestamp_unit")),
+                Some(unit) => text
+                    .parse()
+                    .map_or_else(|_| Err(out_of_range(text)), |x| fraction(x, unit)),
+                None => {
+                    return Err(self.wrong(field, "an integer, ISO 8601, or a number with timestamp_unit"));
+                }
             },
             &Self::Double(count) => match unit {
                 Some(unit) => fraction(count, unit),
-                None => return Err(self.wrong(field, "an integer, ISO 8601, or a number with timestamp_unit")),
+                None => {
+                    return Err(self.wrong(field, "an integer, ISO 8601, or a number with timestamp_unit"));
+                }
             },
             Self::Text(text) => iso(text.as_bytes()),
             Self::Bytes(bytes) => iso(bytes),

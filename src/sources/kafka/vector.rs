@@ -123,7 +123,12 @@ mod tests {
         let padded = STANDARD_ENGINE.encode(&bytes);
         let url = URL_ENGINE.encode(&bytes);
         assert!(padded.ends_with('=') && padded != url);
-        for text in [&padded, &url, padded.trim_end_matches('='), url.trim_end_matches('=')] {
+        for text in [
+            &padded,
+            &url,
+            padded.trim_end_matches('='),
+            url.trim_end_matches('='),
+        ] {
             vector.read_base64(text, "v").unwrap();
             assert_eq!(vector.get("v").unwrap(), values);
         }
