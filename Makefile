@@ -16,7 +16,7 @@ $(foreach v,PG_CONFIG CVX_CACHE PGVECTOR_SRC CVX_RUN_AS,$(if $($(v)),,$(eval une
 
 PARTS := unit sql isolation py security
 
-.PHONY: help demo test $(addprefix test-,$(PARTS)) build install setup cluster cluster-stop psql bench lint clean distclean
+.PHONY: help demo test $(addprefix test-,$(PARTS)) build install setup cluster cluster-stop psql bench soak lint clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /  make \1|/p' Makefile | column -t -s '|'
@@ -51,6 +51,9 @@ psql: ## a session in it
 
 bench: ## benches of speed against stated bars
 	@scripts/bench.sh $(BENCH)
+
+soak: ## long proofs: exactly once under faults, the life of workers (ROUNDS=60)
+	@scripts/soak.sh $(ROUNDS)
 
 lint: ## formatting and clippy, warnings as errors
 	@scripts/lint.sh

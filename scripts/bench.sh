@@ -8,13 +8,14 @@ main() {
     for name in "$@"; do [ -f "$ROOT/benches/$name.py" ] || die "there is no bench '$name' in benches/."; done
     ensure_setup test
     build_extension
+    build_kafka_mock
     trap cluster_stop EXIT
     cluster_start bench
     CVX_TEST_DATA=$(readable_by_server "$ROOT/demo/data")
     CVX_TEST_FILES=$STAGE/bench-files
     rm -rf "$CVX_TEST_FILES"
     mkdir -p "$CVX_TEST_FILES"
-    export CVX_TEST_DATA CVX_TEST_FILES OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
+    export CVX_PG_BIN=$PRIVATE_BIN CVX_TEST_DATA CVX_TEST_FILES OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
     for name in "$@"; do
         say "$(sed -n '1s/^"""//p' "$ROOT/benches/$name.py")"
         "$VENV/bin/python" "$ROOT/benches/$name.py" || missed+=("$name")

@@ -11,6 +11,24 @@ build_extension() {
         die "cvx did not build." "The compiler's message stands above."
 }
 
+# The flags with which cargo-pgrx builds: the same ones let both share what is compiled.
+readonly PGRX_FLAGS='target."cfg(all(target_family = \"unix\", not(target_os = \"macos\")))".rustflags=["-C", "link-arg=-Wl,--no-gc-sections"]'
+
+# The features of cvx-sources that the extension is built with.
+readonly CONNECTORS=cvx-sources/kafka,cvx-sources/postgres,cvx-sources/s3
+
+# A Kafka broker for tests and benches; exports CVX_KAFKA_MOCK.
+build_kafka_mock() {
+    with_lock build step kafka-mock "Building the Kafka broker of the tests" cargo_kafka_mock ||
+        die "the Kafka broker of the tests did not build." "The compiler's message stands above."
+    CVX_KAFKA_MOCK=$CARGO_TARGET_DIR/release/examples/kafka_mock
+    export CVX_KAFKA_MOCK
+}
+
+cargo_kafka_mock() {
+    cd "$ROOT" && cargo --config "$PGRX_FLAGS" build --release -p cvx-sources --features "$CONNECTORS" --example kafka_mock
+}
+
 # Installs into the machine's server, with sudo where its folders are not ours to write.
 install_extension() {
     local target=("--pg-config" "$PG_CONFIG")

@@ -14,16 +14,14 @@ count() {
     if [ "$failed" != 0 ]; then BROKEN+=("$1 ($LOGS/$1.log)"); fi
 }
 
-# The flags with which cargo-pgrx builds: the same ones let both share what is compiled.
-readonly PGRX_FLAGS='target."cfg(all(target_family = \"unix\", not(target_os = \"macos\")))".rustflags=["-C", "link-arg=-Wl,--no-gc-sections"]'
-
 cargo_unit_tests() {
-    cd "$ROOT" && cargo --config "$PGRX_FLAGS" test --release --workspace --exclude cvx --no-fail-fast
+    cd "$ROOT" && CVX_PYTHON=$VENV/bin/python CVX_PG_BIN=$PRIVATE_BIN cargo --config "$PGRX_FLAGS" test --release \
+        --workspace --exclude cvx --features "$CONNECTORS" --no-fail-fast
 }
 
 part_unit() {
     local rc=0
-    step unit "Testing the packages without PostgreSQL: math, plot, sources (cargo test)" cargo_unit_tests || rc=$?
+    step unit "Testing the packages without PostgreSQL: config, math, plot, sources (cargo test)" cargo_unit_tests || rc=$?
     count unit "$(sum_of 'test result:.* \([0-9]*\) passed.*' unit)" "$(sum_of 'test result:.* \([0-9]*\) failed.*' unit)" $rc
 }
 
@@ -148,7 +146,8 @@ main() {
         CVX_TEST_FILES=$STAGE/test-files
         rm -rf "$CVX_TEST_FILES"
         mkdir -p "$CVX_TEST_FILES"
-        export CVX_TEST_DATA CVX_TEST_FILES
+        export CVX_TEST_DATA CVX_TEST_FILES CVX_PG_BIN=$PRIVATE_BIN
+        build_kafka_mock
     fi
     for part in "$@"; do "part_$part"; done
     if [ -n "${CVX_SERVER_LOG:-}" ] && grep -qE 'was terminated by signal|PANIC:' "$CVX_SERVER_LOG"; then

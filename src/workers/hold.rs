@@ -1,5 +1,6 @@
 //! Workers step aside for commands that want a database for themselves: DROP DATABASE, CREATE DATABASE ... TEMPLATE,
-//! ALTER DATABASE ... RENAME TO and SET TABLESPACE. They come back when the command has ended, however it has.
+//! ALTER DATABASE ... RENAME TO and SET TABLESPACE. They come back when the command has ended, however it has. After
+//! DROP EXTENSION they look at once whether they are still wanted.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::panic::AssertUnwindSafe;
@@ -65,7 +66,12 @@ unsafe extern "C-unwind" fn process_utility(
         }
     };
     // SAFETY: a statement of PostgreSQL's parser.
-    let wanted = unsafe { wanted_database((*statement).utilityStmt) };
+    let wanted = unsafe {
+        if may_drop_extension((*statement).utilityStmt) {
+            super::poke::workers();
+        }
+        wanted_database((*statement).utilityStmt)
+    };
     let Some(database) = wanted else {
         return run();
     };
@@ -102,6 +108,21 @@ fn clear(database: pg_sys::Oid, pid: i32) {
         pgrx::check_for_interrupts!();
         // SAFETY: sleeps for a moment.
         unsafe { pg_sys::pg_usleep(5_000) };
+    }
+}
+
+/// Whether cvx may be gone after the statement: then workers look at once.
+unsafe fn may_drop_extension(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the node's tag says which struct it is.
+    unsafe {
+        match (*statement).type_ {
+            pg_sys::NodeTag::T_DropStmt => {
+                let kind = (*statement.cast::<pg_sys::DropStmt>()).removeType;
+                kind == pg_sys::ObjectType::OBJECT_EXTENSION || kind == pg_sys::ObjectType::OBJECT_SCHEMA
+            }
+            pg_sys::NodeTag::T_DropOwnedStmt => true,
+            _ => false,
+        }
     }
 }
 

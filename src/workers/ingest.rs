@@ -387,7 +387,7 @@ impl Ingest {
         run.not_before = Some(Instant::now() + delay);
         let source = run.source.clone();
         let error: SourceError = failure.into();
-        self.note_state(&source, "backing off", run_error(&error), None);
+        self.note_state(&source, "backing off", &run_error(&error));
         self.log(&source, &error, delay);
     }
 
@@ -407,7 +407,7 @@ impl Ingest {
             if !process::has_extension() {
                 return Ok(false);
             }
-            run::update(run.target.run_id, &run.counts, &progress, run.rate.per_second())?;
+            run::update(run.target.run_id, &run.counts, &progress, run.average_rate())?;
             let after = position::summary(&position::load(run.source.source_id)?);
             run::end(run.target.run_id, "done", Some(after), None)?;
             let set = "status = 'waiting', failures = 0, crashes = 0, next_attempt_at = NULL,
@@ -592,10 +592,10 @@ impl Ingest {
         }
     }
 
-    fn note_state(&mut self, source: &Source, status: &str, error: String, _: Option<()>) {
+    fn note_state(&mut self, source: &Source, status: &str, error: &str) {
         let noted = process::transaction(|| {
             let set = "status = $2, last_error = $3, last_error_at = pg_catalog.clock_timestamp()";
-            source::set_state(source.source_id, set, vec![status.into(), error.as_str().into()])
+            source::set_state(source.source_id, set, vec![status.into(), error.into()])
         });
         if let Err(failure) = noted {
             self.note_error(&failure.message);
@@ -645,7 +645,7 @@ impl Ingest {
             })
             .collect();
         parts.sort();
-        process::report(self.index, &parts.join("; "));
+        process::report(self.index, &parts.join("; "), !self.runs.is_empty());
     }
 
     /// Writes down progress that no delivery has written.

@@ -232,13 +232,13 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T
 }
 
 /// Shows what this process does, in pg_stat_activity and cvx.workers.
-pub fn report(index: usize, work: &str) {
+pub fn report(index: usize, work: &str, is_busy: bool) {
     shared::update_slot(index, |slot| slot.work.set(work));
     let text = std::ffi::CString::new(work.replace('\0', " ")).unwrap_or_default();
-    let state = if work.is_empty() {
-        pg_sys::BackendState::STATE_IDLE
-    } else {
+    let state = if is_busy {
         pg_sys::BackendState::STATE_RUNNING
+    } else {
+        pg_sys::BackendState::STATE_IDLE
     };
     // SAFETY: a C string that is copied.
     unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };

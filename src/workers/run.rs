@@ -45,6 +45,7 @@ pub struct Run {
     pub counts: Counts,
     pub circuit: Circuit,
     pub rate: Rate,
+    pub started: Instant,
     /// What is to be written next; kept while the database does not take it.
     pub pending: Option<Box<Delivery>>,
     /// Attempts to write it that failed.
@@ -124,6 +125,7 @@ impl Run {
             counts: Counts::default(),
             circuit: Circuit::new(config.common.max_reject_ratio),
             rate: Rate::default(),
+            started: Instant::now(),
             pending: None,
             attempts: 0,
             not_before: None,
@@ -132,6 +134,11 @@ impl Run {
             has_progressed: false,
         };
         Ok(Some((run, Opening { config, request })))
+    }
+
+    /// Records per second since it began.
+    pub fn average_rate(&self) -> f64 {
+        self.counts.read as f64 / self.started.elapsed().as_secs_f64()
     }
 
     /// How far it has come, as it is shown.

@@ -97,7 +97,7 @@ fn announce(index: usize, look: &Look) {
         changed = slot.wants_ingest != look.wants_ingest;
         slot.wants_ingest = look.wants_ingest;
     });
-    process::report(index, &format!("{} schedules", look.schedules));
+    process::report(index, &format!("{} schedules", look.schedules), false);
     if changed {
         shared::wake(shared::launcher().pid);
     }
