@@ -25,9 +25,12 @@ The data: what 25 Debian packages wrote about each of their releases (the change
 embeddings of three versions of one text encoder. A package's embeddings in time order are its trajectory.
 
 TEXT
-say "Loading three Parquet files with cvx.ingest_parquet"
+say "Three Parquet files, each declared as a source; the ingest worker reads them"
 printf '\n'
 run --set data="$(readable_by_server "$ROOT/demo/data")" --file "$ROOT/demo/10_load.sql"
+say "A run while it goes on (cvx.stat_progress_sync, cvx.workers): one file once more, in small steps"
+printf '\n'
+run --file "$ROOT/demo/15_progress.sql"
 
 say "What moved: one query over all packages, in the space $SPACE"
 printf '\n'

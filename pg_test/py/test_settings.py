@@ -9,6 +9,9 @@ SETTINGS = {
     "cvx.model_mismatch": ("enum", None, "error", None, None, "superuser"),
     "cvx.alignment_max_pairs": ("integer", None, "20000", "100", "10000000", "user"),
     "cvx.projection_cache_size": ("integer", "kB", "65536", "0", "2147483647", "user"),
+    "cvx.workers": ("bool", None, "on", None, None, "sighup"),
+    "cvx.ingest_memory": ("integer", "kB", "131072", "8192", "2147483647", "sighup"),
+    "cvx.source_environment": ("string", None, "CVX_*", None, None, "sighup"),
 }
 LOAD = "LOAD 'cvx'"
 
@@ -52,7 +55,7 @@ def test_the_enum_has_three_values(loaded):
         assert loaded.execute("SHOW cvx.model_mismatch").fetchone() == (value.lower(),)
 
 
-@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row[0] == "integer"])
+@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row[0] == "integer" and row[-1] != "sighup"])
 def test_bounds_hold(loaded, name):
     _, unit, default, least, most, _ = SETTINGS[name]
     for value in (least, most, default):
@@ -79,6 +82,9 @@ def test_who_may_set_what(conn, database, plain_role):
             if context == "superuser":
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     plain.execute(f"SET {name} = {default}")
+            elif context == "sighup":
+                with pytest.raises(psycopg.errors.CantChangeRuntimeParam):
+                    plain.execute(f"SET {name} = '{default}'")
             else:
                 plain.execute(f"SET {name} = {default}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

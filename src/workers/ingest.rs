@@ -257,6 +257,7 @@ impl Ingest {
                     }
                 }
                 self.runs.insert((source.source_id, kind == Kind::Replay), run);
+                self.show();
             }
             Ok(None) => {}
             Err(failure) => self.fail_source(source, kind, None, &failure.into()),
@@ -635,6 +636,11 @@ impl Ingest {
         for key in keys {
             self.write_progress(key);
         }
+        self.show();
+    }
+
+    /// Shows what goes on in the list of processes.
+    fn show(&self) {
         let mut parts: Vec<String> = self
             .runs
             .values()
