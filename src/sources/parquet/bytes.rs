@@ -53,8 +53,8 @@ impl FileBytes {
         failure.take().unwrap_or(error)
     }
 
-    pub(super) fn plan(&self, ranges: Vec<Range<u64>>) {
-        self.shared.object.plan(ranges);
+    pub(super) fn plan(&self, groups: Vec<Vec<Range<u64>>>) {
+        self.shared.object.plan(groups);
     }
 
     pub(super) fn verify(&self) -> std::result::Result<(), Error> {

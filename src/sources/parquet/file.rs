@@ -73,15 +73,18 @@ impl OpenFile {
 
     /// Announces that these row groups will be read, in this order.
     pub(super) fn plan(&self, groups: impl Iterator<Item = usize>) -> Result<(), Error> {
-        let mut ranges = Vec::new();
+        let mut planned = Vec::new();
         for group in groups {
-            for leaf in self.columns.leaves() {
-                ranges.push(self.range(self.chunk(group, leaf)?));
-            }
+            let ranges = self
+                .columns
+                .leaves()
+                .map(|leaf| Ok(self.range(self.chunk(group, leaf)?)));
+            planned.push(ranges.collect::<Result<Vec<_>, Error>>()?);
         }
-        self.planned_bytes
-            .set(ranges.iter().map(|range| range.end - range.start).sum());
-        self.bytes.plan(ranges);
+        let lengths = planned.iter().flatten().map(|range| range.end - range.start);
+        let bytes = lengths.fold(0u64, u64::saturating_add);
+        self.planned_bytes.set(bytes);
+        self.bytes.plan(planned);
         Ok(())
     }
 
@@ -170,7 +173,8 @@ impl OpenFile {
     }
 
     fn scan(&self, group: usize, column: &ScalarColumn, range: &mut EpochRange) -> Result<(), Error> {
-        self.bytes.plan(vec![self.range(self.chunk(group, column.leaf)?)]);
+        self.bytes
+            .plan(vec![vec![self.range(self.chunk(group, column.leaf)?)]]);
         let mut leaf = self.leaf(group, column.leaf)?;
         loop {
             let rows = leaf.read(SCAN_ROWS).map_err(|e| Error::format(&self.path, e))?;

@@ -1,6 +1,8 @@
 //! Which files a path means.
 
 use super::Error;
+#[cfg(feature = "s3")]
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -47,6 +49,14 @@ pub(crate) fn walk<E: From<Error>>(
     visit: &mut dyn FnMut(Entry<'_>) -> Result<bool, E>,
 ) -> Result<(), E> {
     walk_at(folder, 0, visit)
+}
+
+/// The order in which [`walk`] meets paths.
+#[cfg(feature = "s3")]
+pub(crate) fn is_after(path: &Path, other: &Path) -> bool {
+    path.iter()
+        .map(OsStr::as_encoded_bytes)
+        .gt(other.iter().map(OsStr::as_encoded_bytes))
 }
 
 fn walk_at<E: From<Error>>(

@@ -22,9 +22,9 @@ pub use config::{Config, DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE};
 pub use error::Error;
 
 #[cfg(feature = "s3")]
-pub(crate) use files::{Entry, walk};
+pub(crate) use files::{Entry, is_after, walk};
 #[cfg(feature = "s3")]
-pub(crate) use object::{LocalObject, Object, tag};
+pub(crate) use object::{LocalObject, Object, room, tag};
 pub(crate) use reader::FileReader;
 pub(crate) use rows::Room;
 #[cfg(feature = "s3")]

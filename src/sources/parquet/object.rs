@@ -20,9 +20,10 @@ pub(crate) trait Object: Send + Sync {
     /// beyond what is planned.
     fn read_some(&self, start: u64, length: usize) -> Result<Bytes, Error>;
 
-    /// What will be read next, roughly in this order, so that it can be fetched ahead. Replaces what was planned before.
-    fn plan(&self, ranges: Vec<Range<u64>>) {
-        let _ = ranges;
+    /// What will be read next, so that it can be fetched ahead: of each row group in turn the columns, side by side.
+    /// Replaces what was planned before.
+    fn plan(&self, groups: Vec<Vec<Range<u64>>>) {
+        let _ = groups;
     }
 
     /// Whether the file is still the one that was listed, for those that do not know it from each read.

@@ -1,11 +1,12 @@
 //! The connector: file after file, batch after batch, with where each file is left.
 
 use super::Config;
+use super::bucket::BucketStore;
 use super::config::{Location, MissingColumns};
 use super::local::{LocalStore, stopped};
 use super::partitions::Partitions;
 use super::store::{Listed, Store};
-use super::tasks::{Again, Task, failed_position, position, tasks};
+use super::tasks::{Again, Task, Tasks, failed_position, position};
 use crate::parquet::{self, Error, FileReader, Object, Room, RowFilter, Selection};
 use crate::time::EpochUnit;
 use crate::{
@@ -38,8 +39,8 @@ pub fn open(config: &Config, common: &Common, request: Request) -> Result<Box<dy
     let columns = columns(config, &request)?;
     let store: Box<dyn Store> = match config.location()? {
         Location::Folder(folder) => Box::new(LocalStore::new(folder, pruning, request.stop.clone())),
-        Location::Bucket { .. } => {
-            return Err(SourceError::new(ErrorKind::Unsupported, "not built yet"));
+        Location::Bucket { bucket, prefix } => {
+            Box::new(BucketStore::open(config, bucket, prefix, pruning, &request)?)
         }
     };
     let room = Room {
@@ -109,7 +110,7 @@ struct S3Parquet {
     room: Room,
     request: Request,
     /// None before the files are listed.
-    tasks: Option<VecDeque<Task>>,
+    tasks: Option<Tasks>,
     ahead: VecDeque<Opening>,
     current: Option<Current>,
     /// Rows of the files opened so far, without those read in earlier runs.
@@ -213,13 +214,15 @@ impl S3Parquet {
         }
         let progress = self.request.progress.clone();
         progress.update(|it| it.phase = "listing files");
-        let tasks = tasks(&mut *self.store, &self.request, &mut |seen| {
+        let tasks = Tasks::of(&self.request, &mut *self.store, &mut |seen| {
             if seen % 1000 == 0 {
                 progress.update(|it| it.current = Some(format!("{seen} files seen")));
             }
         })?;
-        // It is not asked again, and in a bucket of many files it is large.
-        self.request.watermark.clear();
+        if tasks.is_listed() {
+            // It is not asked again, and of a bucket of many files it is large.
+            self.request.watermark.clear();
+        }
         let bytes = tasks.iter().map(|task| match task {
             Task::Read(file, _) => file.size,
             Task::Again(..) => 0,
@@ -228,9 +231,9 @@ impl S3Parquet {
         progress.update(|it| {
             it.phase = "reading rows";
             it.current = None;
-            it.parts_total = Some(tasks.len());
-            it.bytes_total = Some(bytes);
-            it.rows_total = tasks.is_empty().then_some(0);
+            it.parts_total = tasks.is_listed().then_some(tasks.iter().len());
+            it.bytes_total = tasks.is_listed().then_some(bytes);
+            it.rows_total = (tasks.iter().len() == 0).then_some(0);
         });
         self.tasks = Some(tasks);
         Ok(())
@@ -239,7 +242,8 @@ impl S3Parquet {
     /// The next file, those after it being opened already. None when there is no more.
     fn next_file(&mut self, delivery: &mut Delivery) -> Result<Option<Opening>, SourceError> {
         while self.ahead.len() < FILES_AHEAD {
-            let Some(task) = self.tasks.as_mut().and_then(VecDeque::pop_front) else {
+            let tasks = self.tasks.get_or_insert_default();
+            let Some(task) = tasks.next(&self.request, &mut *self.store)? else {
                 break;
             };
             let (file, asked) = match task {
@@ -396,7 +400,7 @@ impl S3Parquet {
     /// Makes what is known of the run's size more exact: of a listed file its size, of an open one what is read of it.
     fn foresee(&mut self, reader: &FileReader, file: &Listed, first_row: u64) {
         self.rows_opened += reader.rows_total().saturating_sub(first_row);
-        let is_last = self.ahead.is_empty() && self.tasks.as_ref().is_none_or(VecDeque::is_empty);
+        let is_last = self.ahead.is_empty() && self.tasks.as_ref().is_none_or(Tasks::is_done);
         let rows = (is_last && self.filter.is_none()).then_some(self.rows_opened);
         self.request.progress.update(|it| {
             it.rows_total = rows;

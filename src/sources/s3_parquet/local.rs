@@ -2,10 +2,11 @@
 
 use super::partitions::Partitions;
 use super::store::{Listed, Store, Visit, is_wanted};
-use crate::parquet::{Entry, Error, LocalObject, Object, RowFilter, tag, walk};
+use crate::parquet::{Entry, Error, LocalObject, Object, RowFilter, is_after, tag, walk};
 use crate::{ErrorKind, SourceError, Stop};
 use bytes::Bytes;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,14 +59,18 @@ impl LocalStore {
 }
 
 impl Store for LocalStore {
-    fn list(&mut self, visit: Visit<'_>) -> Result<(), SourceError> {
+    fn list(&mut self, after: Option<&str>, visit: Visit<'_>) -> Result<ControlFlow<()>, SourceError> {
         let metadata = fs::metadata(&self.folder).map_err(|e| Error::io(&self.folder, &e))?;
         if metadata.is_file() {
-            return visit(Listed {
+            let file = Listed {
                 key: file_name(&self.folder),
                 size: metadata.len(),
                 etag: tag(&metadata),
-            });
+            };
+            return match after {
+                Some(_) => Ok(ControlFlow::Continue(())),
+                None => visit(file),
+            };
         }
         if !metadata.is_dir() {
             return Err(Error::NotRegular {
@@ -73,7 +78,9 @@ impl Store for LocalStore {
             }
             .into());
         }
-        walk(&self.folder, &mut |entry| {
+        let after = after.map(|key| self.folder.join(key));
+        let mut flow = ControlFlow::Continue(());
+        let walked = walk(&self.folder, &mut |entry| {
             if self.stop.is_set() {
                 return Err(stopped());
             }
@@ -83,10 +90,21 @@ impl Store for LocalStore {
                     if let Some((partitions, _)) = &self.pruning {
                         partitions.check_depth(&self.key(&path)?, &path)?;
                     }
-                    visit(self.listed(&path, &metadata)?).map(|()| true)
+                    if after.as_ref().is_none_or(|after| is_after(&path, after)) {
+                        flow = visit(self.listed(&path, &metadata)?)?;
+                    }
+                    match flow {
+                        ControlFlow::Continue(()) => Ok(true),
+                        // The only way out of the walk.
+                        ControlFlow::Break(()) => Err(stopped()),
+                    }
                 }
             }
-        })
+        });
+        match walked {
+            Err(_) if flow.is_break() => Ok(flow),
+            walked => walked.map(|()| flow),
+        }
     }
 
     fn find(&mut self, key: &str) -> Result<Option<Listed>, SourceError> {

@@ -1,5 +1,7 @@
 //! Parquet files in a bucket, or in a local folder. What is read, and what becomes of each fault: README.md.
 
+#[cfg(feature = "s3")]
+mod bucket;
 mod config;
 #[cfg(feature = "s3")]
 mod connector;

@@ -40,6 +40,11 @@ impl Partitions {
         }
     }
 
+    /// How many folders deep the form reaches.
+    pub(super) fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
     /// The times that the files in a folder may have, from the first to the first one beyond, in PostgreSQL's
     /// microseconds; None where the levels so far do not say a year. `path` is below the prefix and at most as deep as
     /// the form.

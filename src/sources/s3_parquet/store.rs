@@ -2,6 +2,7 @@
 
 use crate::SourceError;
 use crate::parquet::{Error, Object};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,12 +16,13 @@ pub(super) struct Listed {
     pub etag: String,
 }
 
-/// Takes one file of a listing; an error ends the listing.
-pub(super) type Visit<'a> = &'a mut dyn FnMut(Listed) -> Result<(), SourceError>;
+/// Takes one file of a listing and says whether to go on.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(Listed) -> Result<ControlFlow<()>, SourceError>;
 
 pub(super) trait Store: Send {
-    /// Visits the Parquet files in the order of their names, without those that the filter leaves out by their folder.
-    fn list(&mut self, visit: Visit<'_>) -> Result<(), SourceError>;
+    /// Visits the Parquet files in the order of their names, from the first one after `after` on, without those that the
+    /// filter leaves out by their folder. Returns whether the visitor broke it off.
+    fn list(&mut self, after: Option<&str>, visit: Visit<'_>) -> Result<ControlFlow<()>, SourceError>;
 
     /// One file that a listing would bring; None where there is none.
     fn find(&mut self, key: &str) -> Result<Option<Listed>, SourceError>;

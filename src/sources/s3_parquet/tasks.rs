@@ -4,9 +4,12 @@ use super::store::{Listed, Store, is_wanted};
 use crate::{ErrorKind, Request, SourceError, Work};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 
 /// Longest name of a part of a source.
 const MAX_PART_BYTES: usize = 2000;
+/// Most files that wait to be read; the listing goes on when they are. Some 20 MB.
+const MAX_LISTED: usize = 100_000;
 
 /// A file and what is wanted of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,35 +35,99 @@ impl Again {
     }
 }
 
-/// Lists the files of a run. `listed` is told how many files were seen, now and then.
-///
-/// # Errors
-/// Those of the listing; [`ErrorKind::WrongSchema`] for a name too long to be a part of a source.
-pub(super) fn tasks(
-    store: &mut dyn Store,
-    request: &Request,
-    listed: &mut dyn FnMut(usize),
-) -> Result<VecDeque<Task>, SourceError> {
-    if let Work::Replay(positions) = &request.work {
-        return Ok(again(positions));
-    }
-    let (mut tasks, mut seen) = (VecDeque::new(), 0);
-    store.list(&mut |file| {
-        seen += 1;
-        listed(seen);
-        if file.key.len() > MAX_PART_BYTES {
-            let error = format!("the name of file {:?} has {} bytes", file.key, file.key.len());
-            return Err(SourceError::new(ErrorKind::WrongSchema, error)
-                .detail(format!("At most {MAX_PART_BYTES} can be remembered.")));
+/// What is still to do, some of it not listed yet.
+#[derive(Default)]
+pub(super) struct Tasks {
+    queue: VecDeque<Task>,
+    /// The last file of the listing, when it was broken off to bound the memory it takes.
+    broken_off: Option<String>,
+}
+
+impl Tasks {
+    /// The tasks of a run. `seen` is told how many files were listed so far.
+    ///
+    /// # Errors
+    /// Those of the listing; [`ErrorKind::WrongSchema`] for a name too long to be a part of a source.
+    pub(super) fn of(
+        request: &Request,
+        store: &mut dyn Store,
+        seen: &mut dyn FnMut(usize),
+    ) -> Result<Self, SourceError> {
+        let mut tasks = Self::default();
+        match &request.work {
+            Work::Replay(positions) => tasks.queue = again(positions),
+            Work::Incremental | Work::Full => tasks.list(None, request, store, seen)?,
         }
-        let row = match &request.work {
-            Work::Full => Some(0),
-            _ => unread(&file, request.watermark.get(&file.key)),
-        };
-        tasks.extend(row.map(|row| Task::Read(file, row)));
+        Ok(tasks)
+    }
+
+    fn list(
+        &mut self,
+        after: Option<&str>,
+        request: &Request,
+        store: &mut dyn Store,
+        seen: &mut dyn FnMut(usize),
+    ) -> Result<(), SourceError> {
+        let (queue, mut files, mut last) = (&mut self.queue, 0, String::new());
+        let flow = store.list(after, &mut |file| {
+            files += 1;
+            seen(files);
+            check_name(&file)?;
+            let row = match &request.work {
+                Work::Full => Some(0),
+                _ => unread(&file, request.watermark.get(&file.key)),
+            };
+            let Some(row) = row else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            if queue.len() + 1 == MAX_LISTED {
+                last.clone_from(&file.key);
+            }
+            queue.push_back(Task::Read(file, row));
+            Ok(match queue.len() {
+                MAX_LISTED.. => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            })
+        })?;
+        self.broken_off = flow.is_break().then_some(last);
         Ok(())
-    })?;
-    Ok(tasks)
+    }
+
+    /// The next task, for which listing may have to go on.
+    pub(super) fn next(
+        &mut self,
+        request: &Request,
+        store: &mut dyn Store,
+    ) -> Result<Option<Task>, SourceError> {
+        if self.queue.is_empty()
+            && let Some(after) = self.broken_off.take()
+        {
+            self.list(Some(&after), request, store, &mut |_| ())?;
+        }
+        Ok(self.queue.pop_front())
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Task> {
+        self.queue.iter()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.is_listed()
+    }
+
+    /// Whether no more files will be listed.
+    pub(super) fn is_listed(&self) -> bool {
+        self.broken_off.is_none()
+    }
+}
+
+fn check_name(file: &Listed) -> Result<(), SourceError> {
+    if file.key.len() <= MAX_PART_BYTES {
+        return Ok(());
+    }
+    let error = format!("the name of file {:?} has {} bytes", file.key, file.key.len());
+    Err(SourceError::new(ErrorKind::WrongSchema, error)
+        .detail(format!("At most {MAX_PART_BYTES} can be remembered.")))
 }
 
 /// The row that reading a file begins at, None where it was read to its end or failed for good.
