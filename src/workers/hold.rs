@@ -24,7 +24,24 @@ pub fn init() {
     }
 }
 
-#[pg_guard]
+unsafe extern "C-unwind" {
+    /// PostgreSQL's function itself, not pgrx's wrapper: see [`process_utility`].
+    #[link_name = "standard_ProcessUtility"]
+    fn standard_process_utility(
+        statement: *mut pg_sys::PlannedStmt,
+        query: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        receiver: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
+/// Every utility statement of the server comes through here. No Rust frame may catch an error of those that are none of
+/// our business: it would come out again without its context. So this function has no guard, nothing in it needs to
+/// be dropped, and what may raise an error of ours is behind a guard of its own.
 #[allow(clippy::too_many_arguments, reason = "PostgreSQL's hook")]
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -36,43 +53,76 @@ unsafe extern "C-unwind" fn process_utility(
     receiver: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    let run = || {
-        // SAFETY: the arguments are handed on as they came.
+    // SAFETY: a statement of PostgreSQL's parser; the arguments are handed on as they came.
+    unsafe {
+        let node = (*statement).utilityStmt;
+        let call = Call {
+            statement,
+            query,
+            read_only_tree,
+            context,
+            params,
+            environment,
+            receiver,
+            completion,
+        };
+        match (*node).type_ {
+            pg_sys::NodeTag::T_DropStmt | pg_sys::NodeTag::T_DropOwnedStmt => note_drop(node),
+            pg_sys::NodeTag::T_DropdbStmt
+            | pg_sys::NodeTag::T_CreatedbStmt
+            | pg_sys::NodeTag::T_AlterDatabaseStmt => return run_alone(&call),
+            pg_sys::NodeTag::T_RenameStmt if renames_database(node) => return run_alone(&call),
+            _ => {}
+        }
+        call.go_on();
+    }
+}
+
+unsafe fn renames_database(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the node's tag was looked at.
+    unsafe { (*statement.cast::<pg_sys::RenameStmt>()).renameType == pg_sys::ObjectType::OBJECT_DATABASE }
+}
+
+/// The arguments of the hook.
+#[derive(Clone, Copy)]
+struct Call {
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    receiver: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+}
+
+impl Call {
+    /// Runs the statement.
+    #[inline(always)]
+    unsafe fn go_on(&self) {
+        // SAFETY: the next hook, or PostgreSQL itself, with the arguments as they came.
         unsafe {
-            match NEXT {
-                Some(next) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
-                    next(
-                        statement,
-                        query,
-                        read_only_tree,
-                        context,
-                        params,
-                        environment,
-                        receiver,
-                        completion,
-                    )
-                }),
-                None => pg_sys::standard_ProcessUtility(
-                    statement,
-                    query,
-                    read_only_tree,
-                    context,
-                    params,
-                    environment,
-                    receiver,
-                    completion,
-                ),
-            }
+            NEXT.unwrap_or(standard_process_utility)(
+                self.statement,
+                self.query,
+                self.read_only_tree,
+                self.context,
+                self.params,
+                self.environment,
+                self.receiver,
+                self.completion,
+            );
         }
-    };
+    }
+}
+
+/// Runs a statement that may want a database for itself.
+#[pg_guard]
+unsafe extern "C-unwind" fn run_alone(call: &Call) {
+    // SAFETY: as the hook was called.
+    let run = || unsafe { pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| call.go_on()) };
     // SAFETY: a statement of PostgreSQL's parser.
-    let wanted = unsafe {
-        if may_drop_extension((*statement).utilityStmt) {
-            super::poke::workers();
-        }
-        wanted_database((*statement).utilityStmt)
-    };
-    let Some(database) = wanted else {
+    let Some(database) = (unsafe { wanted_database((*call.statement).utilityStmt) }) else {
         return run();
     };
     // SAFETY: a plain variable of this process.
@@ -86,6 +136,21 @@ unsafe extern "C-unwind" fn process_utility(
         shared::wake(shared::launcher().pid);
     })
     .execute();
+}
+
+/// Has workers look, once this transaction commits, whether cvx is still there.
+#[pg_guard]
+unsafe extern "C-unwind" fn note_drop(statement: *mut pg_sys::Node) {
+    // SAFETY: the node's tag says which struct it is.
+    unsafe {
+        if (*statement).type_ == pg_sys::NodeTag::T_DropStmt {
+            let kind = (*statement.cast::<pg_sys::DropStmt>()).removeType;
+            if kind != pg_sys::ObjectType::OBJECT_EXTENSION && kind != pg_sys::ObjectType::OBJECT_SCHEMA {
+                return;
+            }
+        }
+    }
+    super::poke::workers();
 }
 
 /// Keeps workers away from the database and waits until those that are there have left.
@@ -111,21 +176,6 @@ fn clear(database: pg_sys::Oid, pid: i32) {
     }
 }
 
-/// Whether cvx may be gone after the statement: then workers look at once.
-unsafe fn may_drop_extension(statement: *mut pg_sys::Node) -> bool {
-    // SAFETY: the node's tag says which struct it is.
-    unsafe {
-        match (*statement).type_ {
-            pg_sys::NodeTag::T_DropStmt => {
-                let kind = (*statement.cast::<pg_sys::DropStmt>()).removeType;
-                kind == pg_sys::ObjectType::OBJECT_EXTENSION || kind == pg_sys::ObjectType::OBJECT_SCHEMA
-            }
-            pg_sys::NodeTag::T_DropOwnedStmt => true,
-            _ => false,
-        }
-    }
-}
-
 /// The database that the statement wants for itself, where the user may run it.
 unsafe fn wanted_database(statement: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
     // SAFETY: the node's tag says which struct it is; names are C strings or NULL.
@@ -136,13 +186,7 @@ unsafe fn wanted_database(statement: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
                 let options = (*statement.cast::<pg_sys::CreatedbStmt>()).options;
                 (text_option(options, c"template")?, true)
             }
-            pg_sys::NodeTag::T_RenameStmt => {
-                let rename = &*statement.cast::<pg_sys::RenameStmt>();
-                if rename.renameType != pg_sys::ObjectType::OBJECT_DATABASE {
-                    return None;
-                }
-                (rename.subname, false)
-            }
+            pg_sys::NodeTag::T_RenameStmt => ((*statement.cast::<pg_sys::RenameStmt>()).subname, false),
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = &*statement.cast::<pg_sys::AlterDatabaseStmt>();
                 text_option(alter.options, c"tablespace")?;
