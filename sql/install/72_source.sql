@@ -232,7 +232,7 @@ CREATE VIEW cvx.sources AS
     LEFT JOIN LATERAL (
         SELECT w.pid FROM cvx._worker_slots() w
         WHERE w.role OPERATOR(pg_catalog.=) 'ingest' AND w.pid IS NOT NULL
-          AND w.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()::text LIMIT 1) w ON true;
+          AND w.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() LIMIT 1) w ON true;
 COMMENT ON VIEW cvx.sources IS 'sources: what each does now, how far its run has come, and what went wrong last';
 COMMENT ON COLUMN cvx.sources.state IS
     'running; queued for a worker; waiting for its schedule or for cvx.sync_source; backing off after an error that may '
@@ -250,7 +250,7 @@ CREATE VIEW cvx.stat_progress_sync AS
     FROM cvx._worker_slots() w
     JOIN cvx.sync_run r ON r.state OPERATOR(pg_catalog.=) 'running' AND r.kind OPERATOR(pg_catalog.<>) 'ingest_parquet'
     WHERE w.role OPERATOR(pg_catalog.=) 'ingest' AND w.pid IS NOT NULL
-      AND w.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()::text;
+      AND w.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 COMMENT ON VIEW cvx.stat_progress_sync IS
     'runs of sources in progress in this database, in the words of PostgreSQL''s pg_stat_progress views';
 
