@@ -136,6 +136,9 @@ fn settings(config: &Config, request: &Request) -> Result<ClientConfig, SourceEr
             if sasl { "sasl_ssl" } else { "ssl" }.to_owned(),
         ),
         ("socket.timeout.ms", "30000".to_owned()),
+        // The shortest that brokers allow by default: so long a reader that was killed keeps its partitions from the next.
+        ("session.timeout.ms", "6000".to_owned()),
+        ("heartbeat.interval.ms", "1500".to_owned()),
         ("topic.metadata.refresh.interval.ms", "30000".to_owned()),
         // What waits in the library is twice a batch at most, besides the responses being received.
         (

@@ -19,6 +19,8 @@ mod properties;
 #[cfg(feature = "kafka")]
 mod question;
 #[cfg(feature = "kafka")]
+mod replay;
+#[cfg(feature = "kafka")]
 mod stream;
 #[cfg(feature = "kafka")]
 mod trouble;
@@ -41,5 +43,8 @@ pub fn open(
     common: &crate::Common,
     request: crate::Request,
 ) -> Result<Box<dyn crate::Connector>, crate::SourceError> {
-    Ok(Box::new(stream::Stream::open(config, common, request)?))
+    Ok(match request.work {
+        crate::Work::Replay(_) => Box::new(replay::Replay::open(config, common, request)?),
+        _ => Box::new(stream::Stream::open(config, common, request)?),
+    })
 }

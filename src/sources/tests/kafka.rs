@@ -371,3 +371,227 @@ fn a_topic_that_is_not_there_is_named() {
     );
     assert_eq!(connector.next().unwrap_err().kind, ErrorKind::Internal);
 }
+
+fn replay(config: &serde_json::Value, positions: &[&str]) -> Store {
+    let mut store = Store::default();
+    let work = Work::Replay(positions.iter().map(|it| (*it).to_owned()).collect());
+    let mut connector = open(config, store.request(work)).unwrap();
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "{} answered", store.read());
+        match connector.next().unwrap() {
+            Step::Delivery(delivery) => {
+                assert!(delivery.positions.is_empty());
+                store.keep(delivery);
+            }
+            Step::Idle => {}
+            Step::End => return store,
+        }
+    }
+}
+
+#[test]
+fn a_replay_answers_every_position_once() {
+    let cluster = cluster(1, 3);
+    let producer = producer(&cluster);
+    send_all(&producer, 0, (0..2000).map(json_of));
+    send_all(&producer, 2, ["not json".to_owned(), json_of(7)]);
+    let config = config(&cluster);
+    let positions = [
+        "embeddings/0/1990",
+        "embeddings/0/3",
+        "embeddings/0/4",
+        "embeddings/2/0",
+        "embeddings/2/1",
+        "embeddings/2/2",
+        "embeddings/1/0",
+        "embeddings/9/0",
+        "embeddings/0/03",
+        "embeddings/0/5-9",
+        "other/0/1",
+        "nonsense",
+    ];
+    let store = replay(&config, &positions);
+    let ids: Vec<_> = store.rows.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["e3", "e4", "e1990", "e7"]);
+    let mut rejects = store.rejects.clone();
+    rejects.sort();
+    let expected = [
+        ("embeddings/0/03", "gone"),
+        ("embeddings/0/5-9", "gone"),
+        ("embeddings/1/0", "gone"),
+        ("embeddings/2/0", "malformed"),
+        ("embeddings/2/2", "gone"),
+        ("embeddings/9/0", "gone"),
+        ("nonsense", "gone"),
+        ("other/0/1", "gone"),
+    ];
+    assert_eq!(
+        rejects,
+        expected.map(|(position, code)| (position.to_owned(), code.to_owned()))
+    );
+    assert!(replay(&config, &[]).rows.is_empty());
+}
+
+/// The mock drops the oldest beyond 5 MiB of a partition.
+#[test]
+fn expired_records_stop_the_source_or_become_one_dead_letter() {
+    let cluster = cluster(1, 1);
+    let producer = producer(&cluster);
+    send_all(&producer, 0, (0..10).map(json_of));
+    let config = config(&cluster);
+    let mut store = Store::default();
+    let mut connector = store.open(&config);
+    store.read_to(&mut *connector, 10);
+    drop(connector);
+    let padding = "x".repeat(100_000);
+    send_all(
+        &producer,
+        0,
+        (10..110).map(|n| json_of(n).replace('{', &format!("{{\"p\":\"{padding}\","))),
+    );
+    let mut connector = store.open(&config);
+    let error = failure(&mut *connector);
+    assert_eq!(error.kind, ErrorKind::Gap);
+    assert!(
+        error
+            .message
+            .starts_with("embeddings/0 was to be read from offset 10, and begins at "),
+        "{error}"
+    );
+    drop(connector);
+    let mut connector = store.open(&with(config.clone(), json!({"retention_gap": "skip"})));
+    store.read_until(&mut *connector, |store| store.offset(0) == Some(110));
+    let first: usize = store.rows[10].0[1..].parse().unwrap();
+    assert!(first > 10);
+    let position = format!("embeddings/0/10-{}", first - 1);
+    assert_eq!(store.rejects, [(position.clone(), "retention_gap".to_owned())]);
+    let ids: Vec<_> = store.rows[10..].iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!(ids, names(first..110));
+    let again = replay(&config, &[&position, "embeddings/0/12"]);
+    assert!(again.rejects.iter().all(|(_, code)| code == "gone") && again.rejects.len() == 2);
+}
+
+#[test]
+fn records_that_expire_while_they_are_read_are_a_gap_too() {
+    let cluster = cluster(1, 1);
+    let producer = producer(&cluster);
+    send_all(&producer, 0, (0..10).map(json_of));
+    let config = with(config(&cluster), json!({"retention_gap": "skip"}));
+    let mut store = Store::default();
+    let mut connector = store.open(&config);
+    store.read_to(&mut *connector, 10);
+    // The broker is away while 10 MB come: from another connection, before ours is back.
+    cluster.request_errors(
+        RDKafkaApiKey::Fetch,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT; 40],
+    );
+    let padding = "x".repeat(100_000);
+    send_all(
+        &producer,
+        0,
+        (10..110).map(|n| json_of(n).replace('{', &format!("{{\"p\":\"{padding}\","))),
+    );
+    cluster.clear_request_errors(RDKafkaApiKey::Fetch);
+    store.read_until(&mut *connector, |store| store.offset(0) == Some(110));
+    let lost: usize = store
+        .rejects
+        .iter()
+        .map(|(position, code)| {
+            assert_eq!(code, "retention_gap");
+            let (from, to) = position.rsplit('/').next().unwrap().split_once('-').unwrap();
+            to.parse::<usize>().unwrap() + 1 - from.parse::<usize>().unwrap()
+        })
+        .sum();
+    assert_eq!(store.rows.len() + lost, 110);
+    assert!(lost > 0);
+}
+
+#[test]
+fn a_recreated_topic_is_told() {
+    let old = cluster(1, 1);
+    send_all(&producer(&old), 0, (0..50).map(json_of));
+    let mut store = Store::default();
+    let mut connector = store.open(&config(&old));
+    store.read_to(&mut *connector, 50);
+    drop(connector);
+    let new = cluster(1, 1);
+    send_all(&producer(&new), 0, (50..60).map(json_of));
+    let error = failure(&mut *store.open(&config(&new)));
+    assert!(
+        error.kind == ErrorKind::Gap && error.message.contains("recreated"),
+        "{error}"
+    );
+    let mut connector = store.open(&with(config(&new), json!({"retention_gap": "skip"})));
+    store.read_to(&mut *connector, 60);
+    assert_eq!((store.offset(0), store.rejects.len()), (Some(10), 0));
+}
+
+#[test]
+fn two_readers_share_a_group_and_take_over_from_each_other() {
+    let cluster = cluster(1, 4);
+    let producer = producer(&cluster);
+    let config = config(&cluster);
+    for partition in 0..4 {
+        send_all(
+            &producer,
+            partition,
+            (0..50).map(|n| json_of(partition as usize * 50 + n)),
+        );
+    }
+    // Two databases, each with a watermark of its own.
+    let (mut one, mut two) = (Store::default(), Store::default());
+    let mut first = one.open(&config);
+    one.read_to(&mut *first, 200);
+    let mut second = two.open(&with(config.clone(), json!({"start": "latest"})));
+    let begun = Instant::now();
+    while two.watermark.is_empty() || begun.elapsed() < Duration::from_secs(8) {
+        one.read_for(&mut *first, Duration::from_millis(100));
+        two.read_for(&mut *second, Duration::from_millis(100));
+    }
+    for partition in 0..4 {
+        send_all(
+            &producer,
+            partition,
+            (0..50).map(|n| json_of(200 + partition as usize * 50 + n)),
+        );
+    }
+    let begun = Instant::now();
+    while one.read() + two.read() < 400 {
+        assert!(begun.elapsed() < PATIENCE, "{} and {}", one.read(), two.read());
+        one.read_for(&mut *first, Duration::from_millis(100));
+        two.read_for(&mut *second, Duration::from_millis(100));
+    }
+    assert_eq!((one.read(), two.read()), (300, 100));
+    // The second leaves: the first takes its partitions where it left them itself, so it has everything once.
+    drop(second);
+    one.read_to(&mut *first, 400);
+    let mut ids: Vec<_> = one.rows.iter().map(|(id, _)| id.clone()).collect();
+    ids.sort_by_key(|id| id[1..].parse::<usize>().unwrap());
+    assert_eq!(ids, names(0..400));
+}
+
+#[test]
+fn brokers_that_cannot_be_used_are_a_transient_error_or_a_named_one() {
+    let unreachable = json!({"brokers": ["127.0.0.1:1"]});
+    let cluster = cluster(1, 1);
+    let plain = config(&cluster);
+    let mut connector = Store::default().open(&with(plain.clone(), unreachable));
+    let begun = Instant::now();
+    let error = failure(&mut *connector);
+    assert!(begun.elapsed() > Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(
+        error.kind.is_transient() && error.message.contains("Connection refused"),
+        "{error}"
+    );
+    // TLS is the default; the mock speaks none.
+    let mut connector = Store::default().open(&with(plain, json!({"properties": {}})));
+    let error = failure(&mut *connector);
+    assert!(
+        error
+            .hint
+            .as_deref()
+            .is_some_and(|hint| hint.contains("plaintext")),
+        "{error:?}"
+    );
+}

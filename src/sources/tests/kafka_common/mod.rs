@@ -112,7 +112,8 @@ pub fn config(cluster: &Cluster) -> Value {
         "entity_id_field": "id",
         "vector_field": "v",
         "timestamp_field": "ts",
-        "properties": {"security.protocol": "plaintext"},
+        // The mock keeps whoever comes after another waiting for a second less than that.
+        "properties": {"security.protocol": "plaintext", "session.timeout.ms": 1500, "heartbeat.interval.ms": 300},
     })
 }
 
