@@ -168,7 +168,7 @@ mod tests {
         ] {
             assert_eq!(timestamp(micros), text);
         }
-        assert_eq!(date(-730_122), "0001-12-31 BC");
-        assert_eq!(date(-730_119), "0001-01-03");
+        assert_eq!(date(-730_120), "0001-12-31 BC");
+        assert_eq!(date(-730_119), "0001-01-01");
     }
 }

@@ -89,7 +89,7 @@ impl PostgresConnector {
                 let Some(phase) = self.phases.pop_front() else {
                     break true;
                 };
-                let copy = self.session.copy("reading rows", &phase.select)?;
+                let copy = self.session.copy(&phase.select);
                 let tuples = Tuples::default();
                 self.running = Some(Running { phase, copy, tuples });
                 continue;
@@ -213,7 +213,7 @@ impl Session {
         mut each: impl FnMut(&Fields<'_>) -> Result<(), Malformed>,
     ) -> Result<(), SourceError> {
         let reporter = self.reporter.clone();
-        let mut copy = self.copy("reading rows", select)?;
+        let mut copy = self.copy(select);
         let mut tuples = Tuples::default();
         loop {
             let later = Instant::now() + IDLE;

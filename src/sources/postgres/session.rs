@@ -11,6 +11,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
@@ -50,7 +51,7 @@ pub(super) struct Session {
     /// Taken only when dropped.
     runtime: Option<Runtime>,
     server: Server,
-    client: Client,
+    client: Arc<Client>,
     seen: Arc<Seen>,
     /// Why the connection ended, where the client does not know.
     ended: Ended,
@@ -63,8 +64,26 @@ pub(super) struct Session {
 
 type Ended = Arc<Mutex<Option<tokio_postgres::Error>>>;
 
-/// A running COPY.
-pub(super) struct Copy(Pin<Box<CopyOutStream>>);
+/// A COPY. The server may take its time before it says as much as that it has started.
+pub(super) enum Copy {
+    Starting(Pin<Box<dyn Future<Output = Result<CopyOutStream, tokio_postgres::Error>> + Send>>),
+    Running(Pin<Box<CopyOutStream>>),
+}
+
+impl Copy {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<<CopyOutStream as Stream>::Item>> {
+        if let Self::Starting(start) = self {
+            match ready!(start.as_mut().poll(cx)) {
+                Ok(stream) => *self = Self::Running(Box::pin(stream)),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        match self {
+            Self::Running(stream) => stream.as_mut().poll_next(cx),
+            Self::Starting(_) => Poll::Pending,
+        }
+    }
+}
 
 /// Why [`Session::pump`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +134,7 @@ impl Session {
         let mut session = Self {
             runtime: Some(runtime),
             server,
-            client,
+            client: Arc::new(client),
             seen,
             ended,
             reporter,
@@ -161,11 +180,11 @@ impl Session {
     }
 
     /// Starts to read the rows of a SELECT in COPY's binary format.
-    pub(super) fn copy(&mut self, what: &str, select: &str) -> Result<Copy, SourceError> {
+    pub(super) fn copy(&mut self, select: &str) -> Copy {
         let sql = format!("COPY ({select}) TO STDOUT (FORMAT binary)");
-        let stream = self.run(what, async |client| client.copy_out(&sql).await)?;
+        let client = self.client.clone();
         self.busy = true;
-        Ok(Copy(Box::pin(stream)))
+        Copy::Starting(Box::pin(async move { client.copy_out(&sql).await }))
     }
 
     /// Hands pieces of the COPY to `take` until that says it has enough (true), the time that `until` tells has come,
@@ -183,7 +202,7 @@ impl Session {
         let result = runtime.block_on(async {
             let mut quiet = Quiet::new(&self.seen);
             loop {
-                let step = timeout(TICK, poll_fn(|cx| copy.0.as_mut().poll_next(cx))).await;
+                let step = timeout(TICK, poll_fn(|cx| copy.poll_next(cx))).await;
                 match step {
                     Ok(Some(Ok(bytes))) => {
                         let (full, later) = take(&bytes)?;

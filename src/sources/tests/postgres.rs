@@ -41,33 +41,84 @@ fn every_type_is_read_as_it_is() {
         ("f", [0.1, -0.0]),
     ];
     for (column, expected) in vectors {
-        let run = all(&server, "typed", json!({"entity_id_column": "t", "timestamp_column": "tz", "vector_column": column}), 2);
-        assert_eq!(run.rows[0].2.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), expected.map(f32::to_bits), "{column}");
+        let run = all(
+            &server,
+            "typed",
+            json!({"entity_id_column": "t", "timestamp_column": "tz", "vector_column": column}),
+            2,
+        );
+        assert_eq!(
+            run.rows[0].2.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+            expected.map(f32::to_bits),
+            "{column}"
+        );
     }
-    let ids = [("t", "a"), ("v", "b"), ("c", "c"), ("i2", "-1"), ("i4", "2"), ("i8", "9007199254740993")];
-    for (column, id) in ids.into_iter().chain([("u", "00000000-0000-0000-0000-0000000000ff")]) {
-        let run = all(&server, "typed", json!({"entity_id_column": column, "timestamp_column": "tz"}), 2);
+    let ids = [
+        ("t", "a"),
+        ("v", "b"),
+        ("c", "c"),
+        ("i2", "-1"),
+        ("i4", "2"),
+        ("i8", "9007199254740993"),
+    ];
+    for (column, id) in ids
+        .into_iter()
+        .chain([("u", "00000000-0000-0000-0000-0000000000ff")])
+    {
+        let run = all(
+            &server,
+            "typed",
+            json!({"entity_id_column": column, "timestamp_column": "tz"}),
+            2,
+        );
         assert_eq!(run.keys(), [id], "{column}");
     }
     const NEW_YEAR: i64 = 9_497 * 86_400_000_000;
-    for (column, ts) in [("tz", NEW_YEAR + 1), ("tn", NEW_YEAR), ("d", NEW_YEAR), ("iso", NEW_YEAR)] {
+    for (column, ts) in [
+        ("tz", NEW_YEAR + 1),
+        ("tn", NEW_YEAR),
+        ("d", NEW_YEAR),
+        ("iso", NEW_YEAR),
+    ] {
         let keys = json!({"entity_id_column": "t", "timestamp_column": column, "produced_at_column": column, "incremental_column": "i8"});
         let run = all(&server, "typed", keys, 2);
         assert_eq!(run.rows[0].1, ts, "{column}");
-        assert!(run.rows[0].3.ends_with(&format!("Some({ts})")), "{}", run.rows[0].3);
+        assert!(
+            run.rows[0].3.ends_with(&format!("Some({ts})")),
+            "{}",
+            run.rows[0].3
+        );
     }
     for (key, columns, attrs) in [
         ("attrs_column", json!("js"), Some(r#"{"a": [1]}"#)),
         ("attrs_column", json!("jb"), Some(r#"{"b": null}"#)),
-        ("attrs_columns", json!(["n", "jb", "d"]), Some(r#"{"d": "2026-01-01", "n": 1.50, "jb": {"b": null}}"#)),
+        (
+            "attrs_columns",
+            json!(["n", "jb", "d"]),
+            Some(r#"{"d": "2026-01-01", "n": 1.50, "jb": {"b": null}}"#),
+        ),
     ] {
-        let run = all(&server, "typed", json!({"entity_id_column": "t", "timestamp_column": "tz", key: columns, "model_version_column": "mv"}), 2);
+        let run = all(
+            &server,
+            "typed",
+            json!({"entity_id_column": "t", "timestamp_column": "tz", key: columns, "model_version_column": "mv"}),
+            2,
+        );
         let expected = format!("{:?} None", [Some("v1"), None, None, None, attrs]);
         assert_eq!(run.rows[0].3, expected);
     }
     server.sql("UPDATE typed SET n = NULL, jb = NULL");
-    let run = all(&server, "typed", json!({"entity_id_column": "t", "timestamp_column": "tz", "attrs_columns": ["n", "jb"]}), 2);
-    assert!(run.rows[0].3.starts_with("[None, None, None, None, None]"), "{}", run.rows[0].3);
+    let run = all(
+        &server,
+        "typed",
+        json!({"entity_id_column": "t", "timestamp_column": "tz", "attrs_columns": ["n", "jb"]}),
+        2,
+    );
+    assert!(
+        run.rows[0].3.starts_with("[None, None, None, None, None]"),
+        "{}",
+        run.rows[0].3
+    );
     for (key, column, kind) in [
         ("timestamp_column", "i8", ErrorKind::WrongSchema),
         ("vector_column", "t", ErrorKind::WrongSchema),
@@ -78,7 +129,14 @@ fn every_type_is_read_as_it_is() {
     ] {
         let mut keys = json!({"entity_id_column": "t", "timestamp_column": "tz"});
         keys[key] = json!(column);
-        let error = read(&server.config("typed", keys), 2, Work::Full, &mut Watermark::new(), 1).unwrap_err();
+        let error = read(
+            &server.config("typed", keys),
+            2,
+            Work::Full,
+            &mut Watermark::new(),
+            1,
+        )
+        .unwrap_err();
         assert_eq!(error.kind, kind, "{error:?}");
         assert!(format!("{error:?}").contains(column), "{error:?}");
     }
@@ -102,9 +160,22 @@ fn what_a_record_cannot_hold_is_rejected_and_replayed() {
     let mut codes: Vec<&str> = run.rejects.iter().map(|reject| reject.1.as_str()).collect();
     codes.sort_unstable();
     let expected = [
-        "empty_entity_id", "entity_id_too_long", "infinite_element", "infinite_timestamp", "not_a_number", "null_element",
-        "null_entity_id", "null_entity_id", "null_timestamp", "null_vector", "wrong_dimension", "wrong_dimension",
-        "wrong_dimension", "wrong_dimension", "wrong_type", "zero_vector",
+        "empty_entity_id",
+        "entity_id_too_long",
+        "infinite_element",
+        "infinite_timestamp",
+        "not_a_number",
+        "null_element",
+        "null_entity_id",
+        "null_entity_id",
+        "null_timestamp",
+        "null_vector",
+        "wrong_dimension",
+        "wrong_dimension",
+        "wrong_dimension",
+        "wrong_dimension",
+        "wrong_type",
+        "zero_vector",
     ];
     assert_eq!(codes, expected);
     let positions: Vec<String> = run.rejects.iter().map(|reject| reject.0.clone()).collect();
@@ -115,19 +186,34 @@ fn what_a_record_cannot_hold_is_rejected_and_replayed() {
 
     let config = server.config("e", json!({"incremental_column": "seq"}));
     let replay = |positions: Vec<String>| {
-        let mut run = read(&config, 2, Work::Replay(positions), &mut Watermark::new(), usize::MAX).unwrap();
+        let mut run = read(
+            &config,
+            2,
+            Work::Replay(positions),
+            &mut Watermark::new(),
+            usize::MAX,
+        )
+        .unwrap();
         run.rejects.sort();
         run
     };
     let again = replay(positions.clone());
     assert!(again.rows.is_empty());
-    assert_eq!(again.rejects, run.rejects, "the same rows under the same positions");
+    assert_eq!(
+        again.rejects, run.rejects,
+        "the same rows under the same positions"
+    );
 
     server.sql("UPDATE e SET vec = '{5,6}' WHERE entity_id IN ('c', 'it''s \\', 'l'); DELETE FROM e WHERE entity_id = 'd'");
     let mended = replay(positions.into_iter().chain(["{}".into(), "[1]".into()]).collect());
     assert_eq!(mended.keys(), ["c", "it's \\", "l"]);
     assert_eq!(mended.rejects.len(), 15);
-    let gone: Vec<&str> = mended.rejects.iter().filter(|it| it.1 == "gone").map(|it| it.0.as_str()).collect();
+    let gone: Vec<&str> = mended
+        .rejects
+        .iter()
+        .filter(|it| it.1 == "gone")
+        .map(|it| it.0.as_str())
+        .collect();
     assert_eq!(gone, ["[\"d\",\"2026-01-01 00:00:00\"]", "[1]", "{}"]);
 }
 
@@ -135,9 +221,18 @@ fn what_a_record_cannot_hold_is_rejected_and_replayed() {
 fn ties_at_the_watermark_are_found_whenever_they_commit() {
     let server = Server::start();
     server.sql("CREATE TABLE e (entity_id text, ts timestamptz DEFAULT '2026-01-01', vec vector(2) DEFAULT '[1,2]', at timestamptz)");
-    server.sql("INSERT INTO e (entity_id, at) VALUES ('a', '2026-01-01'), ('b', '2026-01-02'), ('c', '2026-01-02')");
-    for index in ["", "CREATE INDEX ON e (at); SET enable_sort = off; ALTER SYSTEM SET enable_seqscan = off; SELECT pg_reload_conf()"] {
-        server.sql(if index.is_empty() { "SELECT 1" } else { "TRUNCATE e" });
+    server.sql(
+        "INSERT INTO e (entity_id, at) VALUES ('a', '2026-01-01'), ('b', '2026-01-02'), ('c', '2026-01-02')",
+    );
+    for index in [
+        "",
+        "CREATE INDEX ON e (at); ALTER SYSTEM SET enable_seqscan = off; SELECT pg_reload_conf()",
+    ] {
+        server.sql(if index.is_empty() {
+            "SELECT 1"
+        } else {
+            "TRUNCATE e"
+        });
         if !index.is_empty() {
             for statement in index.split("; ") {
                 server.sql(statement);
@@ -154,21 +249,41 @@ fn ties_at_the_watermark_are_found_whenever_they_commit() {
         server.sql("INSERT INTO e (entity_id, at) VALUES ('A before b', '2026-01-02')");
         assert_eq!(since(&config, &mut watermark).keys(), ["A before b", "b", "c"]);
         assert_eq!(since(&config, &mut watermark).deliveries, 0);
-        server.sql("DELETE FROM e WHERE entity_id = 'c'; INSERT INTO e (entity_id, at) VALUES ('x', '2026-01-02')");
-        assert_eq!(since(&config, &mut watermark).keys(), ["A before b", "b", "x"], "as many ties, but others");
+        server.sql(
+            "DELETE FROM e WHERE entity_id = 'c'; INSERT INTO e (entity_id, at) VALUES ('x', '2026-01-02')",
+        );
+        assert_eq!(
+            since(&config, &mut watermark).keys(),
+            ["A before b", "b", "x"],
+            "as many ties, but others"
+        );
         server.sql("INSERT INTO e (entity_id, at) VALUES ('y', '2026-01-03'), ('late', '2025-01-01')");
         assert_eq!(since(&config, &mut watermark).keys(), ["y"]);
         let overlapping = server.config("e", json!({"incremental_column": "at", "overlap": "2 years"}));
         let keys = since(&overlapping, &mut watermark);
         assert_eq!(keys.keys(), ["A before b", "a", "b", "late", "x", "y"]);
-        server.sql("INSERT INTO e (entity_id, at) VALUES ('never', 'infinity'), ('null', NULL), ('z', '2026-01-04')");
+        server.sql(
+            "INSERT INTO e (entity_id, at) VALUES ('never', 'infinity'), ('null', NULL), ('z', '2026-01-04')",
+        );
         assert_eq!(since(&config, &mut watermark).keys(), ["z"]);
         server.sql("INSERT INTO e (entity_id, at) VALUES ('zz', '2026-01-05')");
-        assert_eq!(since(&config, &mut watermark).keys(), ["zz"], "an infinite value does not end it");
-        assert_eq!(since(&config, &mut Watermark::new()).rows.len(), 10, "the first run reads all");
+        assert_eq!(
+            since(&config, &mut watermark).keys(),
+            ["zz"],
+            "an infinite value does not end it"
+        );
+        assert_eq!(
+            since(&config, &mut Watermark::new()).rows.len(),
+            10,
+            "the first run reads all"
+        );
         let mut other = watermark.clone();
         let by_entity = server.config("e", json!({"incremental_column": "entity_id"}));
-        assert_eq!(since(&by_entity, &mut other).rows.len(), 10, "another column begins anew");
+        assert_eq!(
+            since(&by_entity, &mut other).rows.len(),
+            10,
+            "another column begins anew"
+        );
         assert_eq!(since(&by_entity, &mut other).deliveries, 0);
     }
 }
@@ -186,16 +301,25 @@ fn a_run_goes_on_from_every_boundary() {
         server.sql("INSERT INTO e VALUES (41, '2026-01-01', '[1,2]', NULL)");
         if ordered {
             server.sql(index);
-            server.sql("SET enable_seqscan = off; ALTER SYSTEM SET enable_seqscan = off");
+            server.sql("ALTER SYSTEM SET enable_seqscan = off");
             server.sql("SELECT pg_reload_conf()");
         }
         let config = server.config("e", json!({"incremental_column": "seq", "batch_rows": 4}));
         for boundary in 0..=11 {
             let mut watermark = Watermark::new();
             let first = read(&config, 2, Work::Incremental, &mut watermark, boundary).unwrap();
-            assert_eq!(watermark.is_empty(), boundary == 0 || (!ordered && boundary < 11), "{boundary}");
+            assert_eq!(
+                watermark.is_empty(),
+                boundary == 0 || (!ordered && boundary < 11),
+                "{boundary}"
+            );
             let rest = since(&config, &mut watermark);
-            let mut keys: Vec<i32> = first.keys().iter().chain(&rest.keys()).map(|key| key.parse().unwrap()).collect();
+            let mut keys: Vec<i32> = first
+                .keys()
+                .iter()
+                .chain(&rest.keys())
+                .map(|key| key.parse().unwrap())
+                .collect();
             let read = keys.len();
             keys.sort_unstable();
             keys.dedup();
@@ -217,8 +341,11 @@ fn filters_and_names_cannot_be_escaped() {
            ('7', '2026-01-03', '[1,2]'), ('', '2026-01-03', '[1,2]')",
     );
     let names = |more: Value| {
-        let mut keys = json!({"entity_id_column": "id\" OR 1=1", "timestamp_column": "a'b", "attrs_columns": ["a'b"]});
-        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut keys =
+            json!({"entity_id_column": "id\" OR 1=1", "timestamp_column": "a'b", "attrs_columns": ["a'b"]});
+        keys.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         keys
     };
     let table = "\"M\"\"L\".\"E.t;--\"";
@@ -227,7 +354,11 @@ fn filters_and_names_cannot_be_escaped() {
     assert_eq!(run.keys(), ["\\'; DROP TABLE x", "it's"]);
     let run = read(json!({"filter": {"from": "2026-01-02", "to": "2026-01-03"}}));
     assert_eq!(run.keys(), ["\\'; DROP TABLE x"]);
-    assert_eq!((run.skipped, run.rejects.len()), (0, 0), "judged on the other side");
+    assert_eq!(
+        (run.skipped, run.rejects.len()),
+        (0, 0),
+        "judged on the other side"
+    );
     assert_eq!(read(json!({"where": "vec <-> '[1,2]' = 0 -- )"})).rows.len(), 3);
     assert_eq!(read(json!({"filter": {"entity_ids": []}})).rows.len(), 0);
 
@@ -237,10 +368,19 @@ fn filters_and_names_cannot_be_escaped() {
     let run = all(&server, "n", keys, 2);
     assert_eq!((run.keys(), run.skipped), (vec!["8"], 1));
 
-    let query = json!({"table": null, "query": "SELECT id::text || 'q' AS entity_id, to_timestamp(id) AS ts, vec FROM n; -- all", "where": "true"});
+    let query = json!({"table": null, "query": "SELECT id::text || 'q' AS entity_id, to_timestamp(id) AS ts, vec FROM n -- all", "where": "true"});
     assert_eq!(all(&server, "", query, 2).keys(), ["7q", "8q"]);
     let writes = json!({"table": null, "query": "WITH d AS (DELETE FROM n RETURNING *) SELECT id AS entity_id, now() AS ts, vec FROM d"});
     assert!(cvx_sources::SourceConfig::parse("postgres", &server.config("", writes.clone())).is_ok());
-    assert!(server::read(&server.config("", writes), 2, Work::Full, &mut Watermark::new(), 1).is_err());
+    assert!(
+        server::read(
+            &server.config("", writes),
+            2,
+            Work::Full,
+            &mut Watermark::new(),
+            1
+        )
+        .is_err()
+    );
     assert_eq!(server.sql("SELECT count(*) FROM n"), "2");
 }

@@ -22,7 +22,11 @@ fn refusals_are_told_apart() {
     small(&server);
     server.sql("CREATE TABLE closed (LIKE e); REVOKE ALL ON closed FROM reader");
     let cases = [
-        (json!({"password": null}), ErrorKind::PermissionDenied, "asks for a password"),
+        (
+            json!({"password": null}),
+            ErrorKind::PermissionDenied,
+            "asks for a password",
+        ),
         (json!({"user": "nobody"}), ErrorKind::PermissionDenied, "28P01"),
         (json!({"dbname": "nowhere"}), ErrorKind::NotFound, "3D000"),
         (json!({"table": "nowhere"}), ErrorKind::NotFound, "42P01"),
@@ -30,12 +34,24 @@ fn refusals_are_told_apart() {
         (json!({"table": "closed"}), ErrorKind::PermissionDenied, "42501"),
         (json!({"where": "ts >"}), ErrorKind::Config, "42601"),
         (json!({"where": "1 / 0 = 1"}), ErrorKind::Config, "22012"),
-        (json!({"statement_timeout_s": 1, "where": "pg_sleep(20) IS NULL"}), ErrorKind::Io, "57014"),
-        (json!({"where": format!("'{PASSWORD}'::int = 1")}), ErrorKind::Config, "********"),
+        (
+            json!({"statement_timeout_s": 1, "where": "pg_sleep(20) IS NULL"}),
+            ErrorKind::Io,
+            "57014",
+        ),
+        (
+            json!({"where": format!("'{PASSWORD}'::int = 1")}),
+            ErrorKind::Config,
+            "********",
+        ),
         (json!({"table": "a.b.c"}), ErrorKind::Config, "no name of a table"),
         (json!({"query": "SELECT 1"}), ErrorKind::Config, "not both"),
         (json!({"port": 1}), ErrorKind::Io, "refused"),
-        (json!({"host": "no-such-host.invalid"}), ErrorKind::Io, "no-such-host.invalid"),
+        (
+            json!({"host": "no-such-host.invalid"}),
+            ErrorKind::Io,
+            "no-such-host.invalid",
+        ),
         (json!({"host": "/nowhere"}), ErrorKind::Io, "/nowhere"),
     ];
     for (keys, kind, part) in cases {
@@ -45,7 +61,9 @@ fn refusals_are_told_apart() {
     }
     let config = server.config("e", json!({}));
     let mut wrong = request(2, Work::Full, &Watermark::new());
-    wrong.secrets = [(cvx_sources::SecretRef::Secret("pg".into()), "another".to_owned())].into_iter().collect();
+    wrong.secrets = [(cvx_sources::SecretRef::Secret("pg".into()), "another".to_owned())]
+        .into_iter()
+        .collect();
     let refused = open(&config, wrong).err().unwrap();
     assert_eq!(refused.kind, ErrorKind::PermissionDenied, "{refused:?}");
     let mut missing = request(2, Work::Full, &Watermark::new());
@@ -59,26 +77,43 @@ fn a_password_must_have_been_asked_for() {
     small(&server);
     let over_socket = |keys: Value| {
         let mut all = json!({"host": server.socket(), "sslrootcert": null});
-        all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        all.as_object_mut()
+            .unwrap()
+            .extend(keys.as_object().unwrap().clone());
         server.config("e", all)
     };
     let refused = error(&over_socket(json!({})));
     assert_eq!(refused.kind, ErrorKind::PermissionDenied);
-    assert!(refused.message.contains("does not ask for the password"), "{refused:?}");
-    assert_eq!(since(&over_socket(json!({"password": null})), &mut Watermark::new()).keys(), ["a"]);
+    assert!(
+        refused.message.contains("does not ask for the password"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        since(&over_socket(json!({"password": null})), &mut Watermark::new()).keys(),
+        ["a"]
+    );
     server.hba("host all all 127.0.0.1/32 trust");
     server.ctl(&["reload"]);
     std::thread::sleep(Duration::from_millis(300));
     let refused = error(&server.config("e", json!({})));
-    assert!(refused.message.contains("does not ask for the password"), "{refused:?}");
+    assert!(
+        refused.message.contains("does not ask for the password"),
+        "{refused:?}"
+    );
     for method in ["md5", "password"] {
         if method == "md5" {
-            server.sql(&format!("SET password_encryption = 'md5'; ALTER ROLE reader PASSWORD '{PASSWORD}'"));
+            server.sql(&format!(
+                "SET password_encryption = 'md5'; ALTER ROLE reader PASSWORD '{PASSWORD}'"
+            ));
         }
         server.hba(&format!("host all all 127.0.0.1/32 {method}"));
         server.ctl(&["reload"]);
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(since(&server.config("e", json!({})), &mut Watermark::new()).keys(), ["a"], "{method}");
+        assert_eq!(
+            since(&server.config("e", json!({})), &mut Watermark::new()).keys(),
+            ["a"],
+            "{method}"
+        );
     }
 }
 
@@ -94,11 +129,22 @@ fn certificates_are_checked_as_far_as_sslmode_asks() {
         for (place, mode) in modes.into_iter().enumerate() {
             let config = server.config("e", json!({"sslmode": mode}));
             if place >= 3 - accepted {
-                assert_eq!(since(&config, &mut Watermark::new()).keys(), ["a"], "{certificate} {mode}");
+                assert_eq!(
+                    since(&config, &mut Watermark::new()).keys(),
+                    ["a"],
+                    "{certificate} {mode}"
+                );
             } else {
                 let refused = error(&config);
-                assert_eq!(refused.kind, ErrorKind::PermissionDenied, "{certificate} {mode}: {refused:?}");
-                assert!(format!("{refused:?}").contains("ertificate"), "{certificate} {mode}: {refused:?}");
+                assert_eq!(
+                    refused.kind,
+                    ErrorKind::PermissionDenied,
+                    "{certificate} {mode}: {refused:?}"
+                );
+                assert!(
+                    format!("{refused:?}").contains("ertificate"),
+                    "{certificate} {mode}: {refused:?}"
+                );
             }
         }
     }
@@ -108,9 +154,16 @@ fn certificates_are_checked_as_far_as_sslmode_asks() {
     let by_address = server.config("e", json!({"host": "127.0.0.1"}));
     assert_eq!(since(&by_address, &mut Watermark::new()).keys(), ["a"]);
     let unknown = error(&server.config("e", json!({"sslrootcert": null})));
-    assert_ne!(unknown.kind, ErrorKind::Io, "the system trusts no such authority: {unknown:?}");
+    assert_ne!(
+        unknown.kind,
+        ErrorKind::Io,
+        "the system trusts no such authority: {unknown:?}"
+    );
     for file in ["/nowhere", "/dev/zero"] {
-        assert_eq!(error(&server.config("e", json!({"sslrootcert": file}))).kind, ErrorKind::Config);
+        assert_eq!(
+            error(&server.config("e", json!({"sslrootcert": file}))).kind,
+            ErrorKind::Config
+        );
     }
     let used = "SELECT bool_or(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'cvx'";
     let _open = open(&by_address, request(2, Work::Full, &Watermark::new())).unwrap();
@@ -155,9 +208,18 @@ fn a_server_that_goes_away_is_gone_on_with() {
         assert_eq!(failed.kind, ErrorKind::Io, "{failed:?}");
         assert_eq!(connector.next().unwrap_err().kind, ErrorKind::Internal, "spent");
         drop(connector);
-        assert!((6_000..60_000).contains(&run.rows.len()), "{fault}: {}", run.rows.len());
+        assert!(
+            (6_000..60_000).contains(&run.rows.len()),
+            "{fault}: {}",
+            run.rows.len()
+        );
         let rest = read(&config, 64, Work::Incremental, &mut watermark, usize::MAX).unwrap();
-        let mut seen: Vec<u32> = run.rows.iter().chain(&rest.rows).map(|row| row.0.parse().unwrap()).collect();
+        let mut seen: Vec<u32> = run
+            .rows
+            .iter()
+            .chain(&rest.rows)
+            .map(|row| row.0.parse().unwrap())
+            .collect();
         seen.sort_unstable();
         assert_eq!(seen, (1..=60_000).collect::<Vec<_>>(), "{fault}: each row once");
     }
@@ -177,11 +239,19 @@ fn a_slow_query_can_be_stopped() {
     stop.set();
     let started = Instant::now();
     assert!(matches!(connector.next().unwrap(), Step::Idle));
-    assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_millis(200),
+        "{:?}",
+        started.elapsed()
+    );
     drop(connector);
     std::thread::sleep(Duration::from_millis(500));
     let left = server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cvx'");
-    assert_eq!((left.as_str(), started.elapsed() < Duration::from_secs(2)), ("0", true), "the query was cancelled");
+    assert_eq!(
+        (left.as_str(), started.elapsed() < Duration::from_secs(2)),
+        ("0", true),
+        "the query was cancelled"
+    );
 
     // A lock held there is waited for in the same way.
     server.sql("CREATE TABLE locked (LIKE e); GRANT SELECT ON locked TO reader");
@@ -191,7 +261,11 @@ fn a_slow_query_can_be_stopped() {
         let asked = request(2, Work::Full, &Watermark::new());
         let stop = asked.stop.clone();
         let config = server.config("locked", json!({}));
-        let opening = scope.spawn(move || open(&config, asked).err().map(|error| (error.kind, Instant::now())));
+        let opening = scope.spawn(move || {
+            open(&config, asked)
+                .err()
+                .map(|error| (error.kind, Instant::now()))
+        });
         std::thread::sleep(Duration::from_millis(500));
         let stopped = Instant::now();
         stop.set();

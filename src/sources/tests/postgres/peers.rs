@@ -1,7 +1,7 @@
 //! Peers that are no PostgreSQL, or a network that loses one.
 
-use super::server::{PASSWORD, Server, open, read, request};
 use super::Watermark;
+use super::server::{PASSWORD, Server, open, read, request};
 use cvx_sources::{ErrorKind, SourceError, Step, Work};
 use serde_json::json;
 use std::io::{Read, Write};
@@ -111,11 +111,16 @@ fn a_lost_network_is_noticed_and_a_busy_server_is_waited_for() {
     let port = proxy(server.port, lost.clone());
     let keys = json!({"port": port, "connect_timeout_s": 1});
     // Six seconds without a byte make it ask; ten of work on one row must not end it.
-    let busy = json!({"port": port, "connect_timeout_s": 1, "where": "entity_id <> '1' OR pg_sleep(9) IS NOT NULL"});
+    let busy =
+        json!({"port": port, "connect_timeout_s": 1, "where": "entity_id <> '1' OR pg_sleep(9) IS NOT NULL"});
     let run = read(&server.config("e", busy), 2, Work::Full, &mut Watermark::new(), 1).unwrap();
     assert!(!run.rows.is_empty());
 
-    let mut connector = open(&server.config("e", keys), request(2, Work::Full, &Watermark::new())).unwrap();
+    let mut connector = open(
+        &server.config("e", keys),
+        request(2, Work::Full, &Watermark::new()),
+    )
+    .unwrap();
     assert!(matches!(connector.next().unwrap(), Step::Delivery(_)));
     lost.store(true, Ordering::Relaxed);
     let started = Instant::now();
@@ -128,9 +133,17 @@ fn a_lost_network_is_noticed_and_a_busy_server_is_waited_for() {
         }
     };
     assert_eq!(error.kind, ErrorKind::Io, "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        started.elapsed()
+    );
     let dropped = Instant::now();
     drop(connector);
-    assert!(dropped.elapsed() < Duration::from_secs(1), "{:?}", dropped.elapsed());
+    assert!(
+        dropped.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        dropped.elapsed()
+    );
     lost.store(false, Ordering::Relaxed);
 }

@@ -19,7 +19,9 @@ pub struct Server {
 }
 
 fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {text}{errors}");
@@ -56,11 +58,21 @@ impl Server {
         let data = folder.join("data");
         output(
             as_server(&bin.join("initdb"))
-                .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"])
+                .args([
+                    "--no-sync",
+                    "--auth=trust",
+                    "--username=postgres",
+                    "--encoding=UTF8",
+                    "--locale=C.UTF-8",
+                ])
                 .arg("--pgdata")
                 .arg(&data),
         );
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let server = Self { folder, bin, port };
         server.certificates();
         server.hba("host all all 127.0.0.1/32 scram-sha-256");
@@ -88,14 +100,20 @@ impl Server {
     }
 
     fn openssl(&self, arguments: &str) {
-        output(Command::new("openssl").args(arguments.split_whitespace()).current_dir(&self.folder));
+        output(
+            Command::new("openssl")
+                .args(arguments.split_whitespace())
+                .current_dir(&self.folder),
+        );
     }
 
     /// An authority `ca.crt`, one nobody trusts, and certificates of the server: `good`, `name`, `expired`, `alien`.
     fn certificates(&self) {
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         for ca in ["ca", "alien-ca"] {
-            self.openssl(&format!("req -x509 {key} -keyout {ca}.key -out {ca}.crt -days 2 -subj /CN={ca}"));
+            self.openssl(&format!(
+                "req -x509 {key} -keyout {ca}.key -out {ca}.crt -days 2 -subj /CN={ca}"
+            ));
         }
         for (name, host, ca, days) in [
             ("good", "DNS:localhost,IP:127.0.0.1", "ca", 2),
@@ -105,7 +123,9 @@ impl Server {
         ] {
             let extensions = format!("subjectAltName={host}\nbasicConstraints=CA:FALSE\n");
             std::fs::write(self.folder.join("extensions"), extensions).unwrap();
-            self.openssl(&format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN=x"));
+            self.openssl(&format!(
+                "req {key} -keyout {name}.key -out {name}.csr -subj /CN=x"
+            ));
             self.openssl(&format!(
                 "x509 -req -in {name}.csr -CA {ca}.crt -CAkey {ca}.key -CAcreateserial -days {days} \
                  -extfile extensions -out {name}.crt"
@@ -140,16 +160,37 @@ impl Server {
     pub fn ctl(&self, arguments: &[&str]) {
         let (data, log) = (self.folder.join("data"), self.folder.join("data/log"));
         let mut command = as_server(&self.bin.join("pg_ctl"));
-        command.args(arguments).arg("--pgdata").arg(data).arg("--log").arg(log);
+        command
+            .args(arguments)
+            .arg("--pgdata")
+            .arg(data)
+            .arg("--log")
+            .arg(log);
         // Not piped: the server would hold the pipe open.
-        let status = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status();
+        let status = command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status();
         assert!(status.unwrap().success(), "pg_ctl {arguments:?}");
     }
 
     pub fn sql(&self, sql: &str) -> String {
         let mut psql = Command::new(self.bin.join("psql"));
-        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-c", sql]);
-        psql.arg("-h").arg(&self.folder).arg("-p").arg(self.port.to_string());
+        psql.args([
+            "-XqAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-d",
+            "postgres",
+            "-c",
+            sql,
+        ]);
+        psql.arg("-h")
+            .arg(&self.folder)
+            .arg("-p")
+            .arg(self.port.to_string());
         output(&mut psql).trim_end().to_owned()
     }
 
@@ -171,7 +212,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let (data, mut ctl) = (self.folder.join("data"), as_server(&self.bin.join("pg_ctl")));
-        let _ = ctl.args(["stop", "--mode=immediate", "--silent", "--pgdata"]).arg(data).output();
+        let _ = ctl
+            .args(["stop", "--mode=immediate", "--silent", "--pgdata"])
+            .arg(data)
+            .output();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
@@ -224,12 +268,20 @@ impl Run {
 
     fn take_batch(&mut self, batch: &Batch) {
         for record in batch.records() {
-            let texts = [record.model_version, record.model_hash, record.input_hash, record.pipeline_hash, record.attrs];
+            let texts = [
+                record.model_version,
+                record.model_hash,
+                record.input_hash,
+                record.pipeline_hash,
+                record.attrs,
+            ];
             let rest = format!("{texts:?} {:?}", record.produced_at);
-            self.rows.push((record.entity_id.into(), record.ts, record.vector.into(), rest));
+            self.rows
+                .push((record.entity_id.into(), record.ts, record.vector.into(), rest));
         }
         let rejects = batch.rejects().iter();
-        self.rejects.extend(rejects.map(|reject| (reject.position.clone(), reject.reason.code().to_owned())));
+        self.rejects
+            .extend(rejects.map(|reject| (reject.position.clone(), reject.reason.code().to_owned())));
     }
 }
 
