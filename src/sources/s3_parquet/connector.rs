@@ -180,7 +180,7 @@ impl S3Parquet {
             }
             if self.current.is_some() {
                 self.read(&mut delivery)?;
-            } else if let Some(opening) = self.next_file(&mut delivery)? {
+            } else if let Some(opening) = self.next_file()? {
                 self.open_file(opening, &mut delivery)?;
             } else {
                 break;
@@ -240,7 +240,7 @@ impl S3Parquet {
     }
 
     /// The next file, those after it being opened already. None when there is no more.
-    fn next_file(&mut self, delivery: &mut Delivery) -> Result<Option<Opening>, SourceError> {
+    fn next_file(&mut self) -> Result<Option<Opening>, SourceError> {
         while self.ahead.len() < FILES_AHEAD {
             let tasks = self.tasks.get_or_insert_default();
             let Some(task) = tasks.next(&self.request, &mut *self.store)? else {
@@ -248,14 +248,21 @@ impl S3Parquet {
             };
             let (file, asked) = match task {
                 Task::Read(file, row) => (file, Asked::From(row)),
-                Task::Again(key, again) => match self.store.find(&key)? {
-                    Some(file) => (file, Asked::Again(again)),
-                    None => {
-                        gone(&again.positions(&key, 0), delivery);
-                        self.request.progress.update(|it| it.parts_done += 1);
+                Task::Again(key, again) => {
+                    let Some(file) = self.store.find(&key)? else {
+                        let path = self.store.name(&key);
+                        self.ahead.push_back(Opening {
+                            file: Listed {
+                                key,
+                                ..Listed::default()
+                            },
+                            asked: Asked::Again(again),
+                            object: Err(Error::NotFound { path }),
+                        });
                         continue;
-                    }
-                },
+                    };
+                    (file, Asked::Again(again))
+                }
             };
             let object = self.store.open(&file);
             self.ahead.push_back(Opening { file, asked, object });

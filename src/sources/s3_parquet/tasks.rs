@@ -173,6 +173,10 @@ fn again(positions: &[String]) -> VecDeque<Task> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parquet::{Error, Object};
+    use crate::s3_parquet::store::Visit;
+    use std::path::PathBuf;
+    use std::sync::Arc;
 
     fn listed(etag: &str) -> Listed {
         Listed {
@@ -192,6 +196,72 @@ mod tests {
         assert_eq!(unread(&listed("y"), Some(&position(&file, Some(12)))), Some(0));
         assert_eq!(unread(&listed("y"), Some(&failed_position(&file))), Some(0));
         assert_eq!(unread(&file, Some(&json!("garbage"))), Some(0));
+    }
+
+    /// Files that exist as numbers only.
+    struct Many(usize);
+
+    impl Store for Many {
+        fn list(&mut self, after: Option<&str>, visit: Visit<'_>) -> Result<ControlFlow<()>, SourceError> {
+            let first = after.map_or(0, |key| key.parse::<usize>().unwrap() + 1);
+            for i in first..self.0 {
+                let file = Listed {
+                    key: format!("{i:07}"),
+                    ..listed("x")
+                };
+                if visit(file)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        }
+
+        fn find(&mut self, _: &str) -> Result<Option<Listed>, SourceError> {
+            Ok(None)
+        }
+
+        fn open(&mut self, _: &Listed) -> Result<Arc<dyn Object>, Error> {
+            unreachable!()
+        }
+
+        fn name(&self, key: &str) -> PathBuf {
+            key.into()
+        }
+
+        fn take_fetched(&mut self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_listing_beyond_what_memory_may_hold_goes_on_later() {
+        for files in [0, 1, MAX_LISTED, 2 * MAX_LISTED + 7] {
+            let mut store = Many(files);
+            let mut request = Request {
+                dims: 1,
+                registered: None,
+                work: Work::Incremental,
+                watermark: BTreeMap::new(),
+                limits: Default::default(),
+                secrets: Default::default(),
+                progress: Default::default(),
+                stop: Default::default(),
+            };
+            let read = position(&listed("x"), None);
+            request
+                .watermark
+                .extend((0..files).step_by(3).map(|i| (format!("{i:07}"), read.clone())));
+            let mut tasks = Tasks::of(&request, &mut store, &mut |_| ()).unwrap();
+            for i in (0..files).filter(|i| i % 3 != 0) {
+                assert!(!tasks.is_done() && tasks.iter().len() <= MAX_LISTED);
+                let Some(Task::Read(file, 0)) = tasks.next(&request, &mut store).unwrap() else {
+                    panic!("{i} of {files}");
+                };
+                assert_eq!(file.key, format!("{i:07}"));
+            }
+            assert_eq!(tasks.next(&request, &mut store), Ok(None));
+            assert!(tasks.is_done());
+        }
     }
 
     #[test]

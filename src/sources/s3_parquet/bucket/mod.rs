@@ -50,13 +50,23 @@ impl BucketStore {
             true => prefix,
             false => prefix + "/",
         };
-        Ok(Self {
-            remote: Arc::new(Remote::start(config, bucket, request, Patience::default())?),
+        let remote = Remote::start(config, bucket, request, Patience::default())?;
+        Ok(Self::at(remote, prefix, pruning, request))
+    }
+
+    fn at(
+        remote: Remote,
+        prefix: String,
+        pruning: Option<(Partitions, Arc<RowFilter>)>,
+        request: &Request,
+    ) -> Self {
+        Self {
+            remote: Arc::new(remote),
             prefix,
             pruning,
             fetched: Arc::default(),
             budget: request.limits.bytes.saturating_mul(2),
-        })
+        }
     }
 
     /// What of a key is looked at to choose files: what stands below the prefix.
@@ -255,3 +265,6 @@ impl Store for BucketStore {
 fn is_file(prefix: &str) -> bool {
     is_wanted(prefix.rsplit('/').next().unwrap_or(prefix))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::fmt::Write;
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -58,6 +59,36 @@ fn wrong_credentials_are_refused() {
         text.contains("InvalidAccessKeyId") && !text.contains(SECRET),
         "{text}"
     );
+}
+
+#[test]
+fn only_certificates_that_are_trusted_and_name_the_server_are_taken() {
+    let (right, wrong) = (folder("s3_tls_right"), folder("s3_tls_wrong"));
+    let Some(moto) = Moto::start_tls(&right, "127.0.0.1") else {
+        return;
+    };
+    let Some(other) = Moto::start_tls(&wrong, "127.0.0.2") else {
+        return;
+    };
+    let outcome = |port: u16, ca: Option<&Path>| {
+        let mut source = source_at(port, "tls");
+        source.config["endpoint"] = json!(format!("https://127.0.0.1:{port}"));
+        source.config["allow_http"] = json!(false);
+        if let Some(ca) = ca {
+            source.config["ca_file"] = json!(ca.join("cert.pem").to_str());
+        }
+        source.error()
+    };
+    let refused = [
+        outcome(moto.port, None),
+        outcome(moto.port, Some(&wrong)),
+        outcome(other.port, Some(&wrong)),
+    ];
+    for (kind, text) in refused {
+        assert!(kind == ErrorKind::Io && text.contains("certificate"), "{text}");
+    }
+    // Through TLS, it is told that there is no such bucket.
+    assert_eq!(outcome(moto.port, Some(&right)).0, ErrorKind::NotFound);
 }
 
 #[test]
@@ -221,7 +252,8 @@ fn a_large_listing_without_news_costs_the_listing() {
 
 #[test]
 fn listings_that_lie_end_the_run() {
-    let answers: [(fn() -> String, &str); 4] = [
+    type Answer = fn() -> String;
+    let answers: [(Answer, &str); 4] = [
         (|| page(0, 3, Some("same")), "repeats a page"),
         (
             || page(0, 1, None).replace("<Size>1000</Size>", ""),

@@ -136,7 +136,7 @@ impl Source {
 
     /// The kind and the whole text of the error that a run ends with.
     pub fn error(&mut self) -> (ErrorKind, String) {
-        let error = self.run(Work::Incremental).err().expect("the run fails");
+        let error = self.run(Work::Incremental).expect_err("the run fails");
         (error.kind, text_of(&error))
     }
 }

@@ -16,7 +16,26 @@ const SERVE: &str = "
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 from moto.server import main
-main(['-H', '127.0.0.1', '-p', sys.argv[1]])
+main(['-H', '127.0.0.1', '-p', *sys.argv[1:]])
+";
+
+/// Writes a certificate for the name given, signed by itself, and its key.
+const CERTIFY: &str = "
+import datetime, ipaddress, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+folder, host = sys.argv[1:]
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, 'test')])
+host = x509.IPAddress(ipaddress.ip_address(host))
+now = datetime.datetime.now(datetime.timezone.utc)
+certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    .serial_number(1).not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(9))
+    .add_extension(x509.SubjectAlternativeName([host]), False).sign(key, hashes.SHA256()))
+open(folder + '/cert.pem', 'wb').write(certificate.public_bytes(serialization.Encoding.PEM))
+open(folder + '/key.pem', 'wb').write(key.private_bytes(serialization.Encoding.PEM,
+    serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
 ";
 
 pub struct Moto {
@@ -25,7 +44,24 @@ pub struct Moto {
 }
 
 impl Moto {
+    /// One that speaks TLS with a certificate for `host`, which it writes to `folder`.
+    pub fn start_tls(folder: &Path, host: &str) -> Option<Self> {
+        let python = std::env::var_os("CVX_PYTHON")?;
+        let path = folder.to_str().unwrap();
+        let made = Command::new(python)
+            .args(["-c", CERTIFY, path, host])
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let (cert, key) = (format!("{path}/cert.pem"), format!("{path}/key.pem"));
+        Self::start_with(&["-s", "-c", &cert, "-k", &key], &[])
+    }
+
     pub fn start(environment: &[(&str, &str)]) -> Option<Self> {
+        Self::start_with(&[], environment)
+    }
+
+    fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
         let Some(python) = std::env::var_os("CVX_PYTHON") else {
             println!("CVX_PYTHON is not set: no S3 server to test against");
             return None;
@@ -37,6 +73,7 @@ impl Moto {
             .port();
         let process = Command::new(python)
             .args(["-c", SERVE, &port.to_string()])
+            .args(arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
