@@ -60,6 +60,7 @@ pub(super) struct Session {
     pid: i32,
     /// Whether the server may be at work for us.
     busy: bool,
+    quiet: Quiet,
 }
 
 type Ended = Arc<Mutex<Option<tokio_postgres::Error>>>;
@@ -141,6 +142,7 @@ impl Session {
             stop: stop.clone(),
             pid: 0,
             busy: false,
+            quiet: Quiet::default(),
         };
         session.begin(config.statement_timeout_s)?;
         Ok(session)
@@ -198,9 +200,8 @@ impl Session {
         let Some(runtime) = &self.runtime else {
             return Ok(Pumped::Stopped);
         };
-        let mut until = until;
+        let (mut until, mut quiet) = (until, self.quiet);
         let result = runtime.block_on(async {
-            let mut quiet = Quiet::new(&self.seen);
             loop {
                 let step = timeout(TICK, poll_fn(|cx| copy.poll_next(cx))).await;
                 match step {
@@ -215,7 +216,6 @@ impl Session {
                     Ok(None) => return Ok(Pumped::End),
                     Err(_) if quiet.lasts(&self.seen, self.server.connect_timeout * SILENCE) => {
                         self.must_be_working().await?;
-                        quiet = Quiet::new(&self.seen);
                     }
                     Err(_) => {}
                 }
@@ -227,6 +227,7 @@ impl Session {
                 }
             }
         });
+        self.quiet = quiet;
         self.busy &= result != Ok(Pumped::End);
         result
     }
@@ -245,7 +246,7 @@ impl Session {
         self.busy = true;
         let result = runtime.block_on(async {
             let mut work = pin!(work(&self.client));
-            let mut quiet = Quiet::new(&self.seen);
+            let mut quiet = Quiet::default();
             loop {
                 match timeout(TICK, work.as_mut()).await {
                     Ok(done) => return done.map_err(|error| self.failed(what, &error)),
@@ -254,7 +255,6 @@ impl Session {
                     }
                     Err(_) if quiet.lasts(&self.seen, self.server.connect_timeout * SILENCE) => {
                         self.must_be_working().await?;
-                        quiet = Quiet::new(&self.seen);
                     }
                     Err(_) => {}
                 }
@@ -480,24 +480,21 @@ fn wait<T>(
     })
 }
 
-/// How long no byte has come.
+/// How long no byte has come while one was waited for.
+#[derive(Debug, Default, Clone, Copy)]
 struct Quiet {
     bytes: u64,
-    since: Instant,
+    waited: Duration,
 }
 
 impl Quiet {
-    fn new(seen: &Seen) -> Self {
-        Self {
-            bytes: seen.bytes.load(Ordering::Relaxed),
-            since: Instant::now(),
-        }
-    }
-
+    /// After one more tick without a result: whether the silence has reached the limit. It is then counted anew.
     fn lasts(&mut self, seen: &Seen, limit: Duration) -> bool {
-        if self.bytes != seen.bytes.load(Ordering::Relaxed) {
-            *self = Self::new(seen);
+        let bytes = seen.bytes.load(Ordering::Relaxed);
+        if self.bytes != bytes || self.waited >= limit {
+            (self.bytes, self.waited) = (bytes, Duration::ZERO);
         }
-        self.since.elapsed() >= limit
+        self.waited += TICK;
+        self.waited >= limit
     }
 }
