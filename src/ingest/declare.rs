@@ -25,7 +25,9 @@ pub fn check(it: &Declared, owner: pg_sys::Oid, owner_name: &str) -> Result<Sour
         Schedule::parse(schedule, &it.time_zone).map_err(Error::Declaration)?;
     }
     let space = Space::by_name(&it.space)?;
-    rights::restricted_to(owner, || super::parquet::writable_partition(&space).map(drop))?;
+    rights::restricted_to(owner, || {
+        super::parquet::writable_partition(&space, c"cvx.create_source()").map(drop)
+    })?;
     check_needs(&config, owner, owner_name)?;
     Ok(config)
 }

@@ -54,7 +54,7 @@ pub fn write(target: &mut Target, records: &[Record<'_>]) -> Result<(Counts, Vec
     }
     let space = Space::by_name(&target.space)?;
     let written = rights::restricted_to(target.owner, || {
-        let partition = writable_partition(&space)?;
+        let partition = writable_partition(&space, c"a run of a source")?;
         let mut writer = Writer::of_source(&space, partition, &target.source, target.priority);
         *writer.expect_conflicts() = target.expect_conflicts;
         let written = writer.write(records)?;

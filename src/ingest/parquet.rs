@@ -24,7 +24,7 @@ pub struct Outcome {
 
 /// Reads everything that `config` names into the space, in the caller's transaction.
 pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, ErrorReport> {
-    let partition = writable_partition(space)?;
+    let partition = writable_partition(space, c"cvx.ingest_parquet()")?;
     let run_id = run::start(source, space.space_id)?;
     let mut outcome = Outcome {
         run_id,
@@ -55,8 +55,8 @@ pub fn ingest(config: Config, space: &Space, source: &str) -> Result<Outcome, Er
 }
 
 /// The space's partition, locked, after the checks that COPY makes of a user: INSERT on it, and no row-level
-/// security.
-pub fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
+/// security. `command` is what an error says cannot be run.
+pub fn writable_partition(space: &Space, command: &CStr) -> Result<pg_sys::Oid, ErrorReport> {
     let unknown = || Error::UnknownSpace {
         name: space.name.clone(),
     };
@@ -64,8 +64,8 @@ pub fn writable_partition(space: &Space) -> Result<pg_sys::Oid, ErrorReport> {
     let name = CString::new(space.name.as_str()).map_err(|_| unknown())?;
     // SAFETY: C strings and catalog look-ups; a failed check raises its own error, a missing relation is InvalidOid.
     unsafe {
-        pg_sys::PreventCommandIfReadOnly(c"cvx.ingest_parquet()".as_ptr());
-        pg_sys::PreventCommandIfParallelMode(c"cvx.ingest_parquet()".as_ptr());
+        pg_sys::PreventCommandIfReadOnly(command.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(command.as_ptr());
         let relation = |schema: &CStr, table: &CStr| {
             pg_sys::get_relname_relid(table.as_ptr(), pg_sys::get_namespace_oid(schema.as_ptr(), true))
         };

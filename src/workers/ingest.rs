@@ -634,6 +634,9 @@ impl Ingest {
         self.reported_at = Instant::now();
         let keys: Vec<(i32, bool)> = self.runs.keys().copied().collect();
         for key in keys {
+            if let Some(run) = self.runs.get_mut(&key) {
+                run.rate.note(run.counts.read);
+            }
             self.write_progress(key);
         }
         self.show();
@@ -660,16 +663,19 @@ impl Ingest {
             return;
         };
         let progress = run.progress();
-        if progress == run.reported.0 || run.reported.1.elapsed() < REPORT_EVERY {
+        let rate = run.rate.per_second();
+        let is_known = progress == run.reported.0 && (rate == run.reported_rate);
+        if is_known || run.reported.1.elapsed() < REPORT_EVERY {
             return;
         }
         let written = process::transaction(|| {
             if process::has_extension() {
-                run::update(run.target.run_id, &run.counts, &progress, run.rate.per_second())?;
+                run::update(run.target.run_id, &run.counts, &progress, rate)?;
             }
             Ok(())
         });
         run.reported = (progress, Instant::now());
+        run.reported_rate = rate;
         if let Err(failure) = written {
             self.note_error(&failure.message);
         }

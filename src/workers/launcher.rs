@@ -8,7 +8,7 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime, DynamicBackgro
 use pgrx::prelude::*;
 
 use super::process::{self, now};
-use super::shared::{self, Exit, Role, State};
+use super::shared::{self, Exit, NoSlot, Role, State};
 use crate::guc;
 
 /// New databases are looked for this often; what cvx itself does wakes the launcher at once.
@@ -192,8 +192,17 @@ impl Launcher {
                 return left;
             }
         }
-        let Some(index) = shared::reserve(database, name, role, now()) else {
-            return PATIENCE;
+        let index = match shared::reserve(database, name, role, now()) {
+            Ok(index) => index,
+            Err(NoSlot::Held) => return PATIENCE,
+            Err(NoSlot::Full) => {
+                let most = shared::SLOTS;
+                self.complain(
+                    &format!("cvx: {most} workers run, which is the most"),
+                    "Databases wait for their workers.",
+                );
+                return PATIENCE;
+            }
         };
         // SAFETY: a plain variable of this process.
         let pid = unsafe { pg_sys::MyProcPid };
@@ -215,20 +224,27 @@ impl Launcher {
             }
             Err(_) => {
                 shared::free_slot(index);
-                let message = "cvx: no background worker slot is free";
-                shared::update_launcher(|it| it.error.set(message));
-                if !self.complained {
-                    self.complained = true;
-                    ereport!(
-                        PgLogLevel::WARNING,
-                        PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                        message,
-                        "Databases wait for their workers. Consider increasing \"max_worker_processes\"."
-                    );
-                }
+                self.complain(
+                    "cvx: no background worker slot is free",
+                    "Databases wait for their workers. Consider increasing \"max_worker_processes\".",
+                );
             }
         }
         PATIENCE
+    }
+
+    /// Says once that there is no room, until there is.
+    fn complain(&mut self, message: &str, detail: &str) {
+        shared::update_launcher(|it| it.error.set(message));
+        if !self.complained {
+            self.complained = true;
+            ereport!(
+                PgLogLevel::WARNING,
+                PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+                message.to_owned(),
+                detail.to_owned()
+            );
+        }
     }
 }
 

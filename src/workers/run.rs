@@ -53,6 +53,7 @@ pub struct Run {
     pub not_before: Option<Instant>,
     /// What was written down last of its progress.
     pub reported: (Progress, Instant),
+    pub reported_rate: f64,
     /// Of a replay: what was asked for, and what has come of it.
     pub replayed: Replayed,
     /// Whether something was written since the source last failed.
@@ -130,6 +131,7 @@ impl Run {
             attempts: 0,
             not_before: None,
             reported: (Progress::default(), Instant::now()),
+            reported_rate: 0.0,
             replayed,
             has_progressed: false,
         };

@@ -223,13 +223,22 @@ pub fn free_slot(index: usize) {
     update_slot(index, |slot| *slot = Slot::FREE);
 }
 
-/// Takes a slot for a worker that is about to be registered, unless the database is held.
-pub fn reserve(database: pg_sys::Oid, name: &str, role: Role, now: i64) -> Option<usize> {
+/// Why no slot is to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSlot {
+    /// Somebody wants the database for himself.
+    Held,
+    Full,
+}
+
+/// Takes a slot for a worker that is about to be registered.
+pub fn reserve(database: pg_sys::Oid, name: &str, role: Role, now: i64) -> Result<usize, NoSlot> {
     let mut shared = SHARED.exclusive();
     if shared.holds.iter().any(|hold| hold.database == database) {
-        return None;
+        return Err(NoSlot::Held);
     }
-    let index = shared.slots.iter().position(|slot| slot.state == State::Free)?;
+    let free = shared.slots.iter().position(|slot| slot.state == State::Free);
+    let index = free.ok_or(NoSlot::Full)?;
     let slot = &mut shared.slots[index];
     *slot = Slot {
         state: State::Starting,
@@ -239,7 +248,7 @@ pub fn reserve(database: pg_sys::Oid, name: &str, role: Role, now: i64) -> Optio
         ..Slot::FREE
     };
     slot.database_name.set(name);
-    Some(index)
+    Ok(index)
 }
 
 /// Keeps workers away from a database for the process `holder`. False when too many do so.
