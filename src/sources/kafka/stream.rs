@@ -12,7 +12,7 @@ use crate::{
     Step, Work,
 };
 use rdkafka::Message;
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::{CommitMode, Consumer as _, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::sync::Arc;
@@ -375,12 +375,15 @@ impl Stream {
             Purpose::Check => {
                 let owned = self.partitions.owned();
                 self.check(&owned, marks, delivery)?;
-                for partition in owned {
-                    if let Some(next) = self.partitions.next(partition) {
-                        // Fails for a partition that is ours no more, which is well.
-                        let _ = consumer.seek(&self.topic, partition, Offset::Offset(next), Duration::ZERO);
-                    }
-                }
+                // Seeking is refused in the state in which an offset out of range leaves a partition. What fails here is
+                // ours no more, and the group will say so.
+                let list = self.list(&owned).map_err(|error| self.failed(&error))?;
+                let _ = match consumer.rebalance_protocol() {
+                    RebalanceProtocol::Cooperative => consumer
+                        .incremental_unassign(&list)
+                        .and_then(|()| consumer.incremental_assign(&list)),
+                    _ => consumer.assign(&list),
+                };
             }
         }
         Ok(())

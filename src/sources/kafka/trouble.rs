@@ -90,7 +90,8 @@ pub(super) struct Outage {
 impl Outage {
     /// Begins with the first trouble, and keeps what the last said that says anything.
     pub(super) fn note(outage: &mut Option<Self>, kind: ErrorKind, code: Code, reason: &str) {
-        let summary = matches!(code, Code::AllBrokersDown | Code::OperationTimedOut);
+        // A question's failure says no more than its code.
+        let summary = code == Code::AllBrokersDown || reason == code.to_string();
         let current = outage.get_or_insert_with(|| Self {
             since: Instant::now(),
             kind,

@@ -112,8 +112,9 @@ pub fn config(cluster: &Cluster) -> Value {
         "entity_id_field": "id",
         "vector_field": "v",
         "timestamp_field": "ts",
-        // The mock keeps whoever comes after another waiting for a second less than that.
-        "properties": {"security.protocol": "plaintext", "session.timeout.ms": 1500, "heartbeat.interval.ms": 300},
+        // More than the three seconds for which the mock waits for a first member; whoever comes after another it
+        // keeps waiting for a second less than the session.
+        "properties": {"security.protocol": "plaintext", "session.timeout.ms": 4000, "heartbeat.interval.ms": 300},
     })
 }
 
