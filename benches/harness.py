@@ -44,16 +44,19 @@ def alternate(first, second, rounds: int) -> tuple[float, float]:
     return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
 
 
-def wait_written(conn, source: str, records: int, minutes: float = 30) -> None:
-    """Waits until a source has written so many records in its run."""
+def wait_written(conn, source: str, records: int, minutes: float = 30) -> list[tuple[float, int]]:
+    """Waits until a source has written so many records in its run; when it was seen to have written how many."""
     query = "SELECT records_written, state, last_error FROM cvx.sources WHERE name = %s"
     deadline = time.monotonic() + 60 * minutes
-    while True:
+    seen = [(time.perf_counter(), 0)]
+    while seen[-1][1] < records:
         written, state, error = conn.execute(query, [source]).fetchone()
-        if written is not None and written >= records:
-            return
-        assert state not in ("paused", "error") and time.monotonic() < deadline, f"{state}, {written} written: {error}"
-        time.sleep(0.02)
+        failed = state in ("paused", "error", "backing off") or time.monotonic() > deadline
+        assert not failed, f"{state}, {written} written: {error}"
+        if written and written > seen[-1][1]:
+            seen.append((time.perf_counter(), written))
+        time.sleep(0.01)
+    return seen
 
 
 def sync(conn, source: str, minutes: float = 30) -> dict:
