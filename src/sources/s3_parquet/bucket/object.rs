@@ -17,9 +17,11 @@ use tokio::time::timeout;
 
 /// What is fetched of a file's end before anything is known of it: most footers are shorter.
 const TAIL_BYTES: u64 = 64 << 10;
-/// Pieces are no longer than this, and not shorter without need.
-const MAX_PIECE_BYTES: u64 = 4 << 20;
+/// Pieces are no longer than this, and not shorter without need: servers take their time for each request.
+const MAX_PIECE_BYTES: u64 = 8 << 20;
 const MIN_PIECE_BYTES: u64 = 512 << 10;
+/// Columns of a row group from which on a piece of their own is reckoned with.
+const LARGE_COLUMN_BYTES: u64 = 1 << 20;
 /// Pieces that are fetched at once.
 const MAX_IN_FLIGHT: usize = 4;
 /// How often an answer that breaks off is asked for.
@@ -217,8 +219,12 @@ impl Object for S3Object {
     }
 
     fn plan(&self, groups: Vec<Vec<Range<u64>>>) {
-        let columns = groups.iter().map(Vec::len).max().unwrap_or(0) as u64;
-        let size = (self.shared.budget as u64 / (columns + 2)).clamp(MIN_PIECE_BYTES, MAX_PIECE_BYTES);
+        let is_large = |range: &&Range<u64>| range.end - range.start > LARGE_COLUMN_BYTES;
+        let large = groups
+            .iter()
+            .map(|columns| columns.iter().filter(is_large).count());
+        let columns = large.max().unwrap_or(0) as u64;
+        let size = (self.shared.budget as u64 / (columns + 1)).clamp(MIN_PIECE_BYTES, MAX_PIECE_BYTES);
         let mut state = self.shared.state();
         state.pieces = Pieces::cut(groups, self.shared.tail_start(), size);
         state.generation += 1;
