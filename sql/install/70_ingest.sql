@@ -63,6 +63,8 @@ CREATE INDEX dead_letter_source_run_id_idx ON cvx.dead_letter (source, run_id);
 COMMENT ON TABLE cvx.dead_letter IS 'records that were refused, and why';
 COMMENT ON COLUMN cvx.dead_letter."position" IS 'where the record stands in its source, as file#row';
 COMMENT ON COLUMN cvx.dead_letter.reason IS 'machine-readable reason';
+-- Hashed, since a position may be longer than what fits into a B-tree.
+CREATE INDEX dead_letter_position_idx ON cvx.dead_letter USING hash ("position");
 CREATE INDEX dead_letter_queued_idx ON cvx.dead_letter (source) WHERE queued_at IS NOT NULL;
 COMMENT ON COLUMN cvx.dead_letter.queued_at IS 'since when it waits to be read again (cvx.replay_dead_letters)';
 COMMENT ON COLUMN cvx.dead_letter.payload IS 'the record as far as it could be read; long vectors are cut';

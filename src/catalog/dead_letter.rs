@@ -29,6 +29,17 @@ pub fn insert(run_id: i64, source: &str, space_id: i32, rejects: &[Reject]) -> R
     .map_err(internal)
 }
 
+/// Forgets the dead letters of a source at the positions of these: a record that is refused again is one record.
+pub fn forget(source: &str, rejects: &[Reject]) -> Result<(), ErrorReport> {
+    if rejects.is_empty() {
+        return Ok(());
+    }
+    let delete = "DELETE FROM cvx.dead_letter d USING pg_catalog.unnest($2) p(\"position\")
+        WHERE d.source OPERATOR(pg_catalog.=) $1 AND d.\"position\" OPERATOR(pg_catalog.=) p.\"position\"";
+    let positions: Vec<String> = rejects.iter().map(|it| it.position.clone()).collect();
+    Spi::run_with_args(delete, &[source.into(), positions.into()]).map_err(internal)
+}
+
 /// A dead letter that waits to be read again.
 pub struct Queued {
     pub id: i64,

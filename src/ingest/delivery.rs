@@ -40,8 +40,10 @@ pub fn store_batch(target: &mut Target, batch: &Batch) -> Result<Counts, ErrorRe
     let records: Vec<Record<'_>> = batch.records().map(|it| with_model(it, model.as_ref())).collect();
     let (mut counts, refused) = write(target, &records)?;
     let rejects = batch.rejects();
-    dead_letter::insert(target.run_id, &target.source, target.space_id, rejects)?;
-    dead_letter::insert(target.run_id, &target.source, target.space_id, &refused)?;
+    for rejects in [rejects, &refused] {
+        dead_letter::forget(&target.source, rejects)?;
+        dead_letter::insert(target.run_id, &target.source, target.space_id, rejects)?;
+    }
     counts.read = batch.rows_read() as i64;
     counts.rejected = (rejects.len() + refused.len()) as i64;
     Ok(counts)

@@ -28,6 +28,10 @@ pub trait Connector: Send {
 
 /// One step of a connector.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are deliveries, each a batch"
+)]
 pub enum Step {
     Delivery(Delivery),
     /// Nothing new now, and more may come: a stream that has been read to its end.

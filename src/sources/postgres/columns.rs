@@ -115,12 +115,12 @@ impl Columns {
         let mut next = || {
             typed.next().ok_or_else(|| {
                 let what = "the description of the columns lacks some of them".to_owned();
-                reporter.new(ErrorKind::Corrupt, what)
+                reporter.say(ErrorKind::Corrupt, what)
             })
         };
         let wrong = |name: &str, ty: &Type, role: &str, hint: &str| {
             reporter
-                .new(
+                .say(
                     ErrorKind::WrongSchema,
                     format!("column {name:?} is of type {ty}, which cannot be read as {role}"),
                 )

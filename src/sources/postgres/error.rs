@@ -27,24 +27,24 @@ impl Reporter {
             return match kind {
                 // Of the TLS handshake, and of what is no message of PostgreSQL's protocol.
                 io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput if causes.contains("certificate") => self
-                    .new(ErrorKind::PermissionDenied, format!("{what}: TLS failed"))
+                    .say(ErrorKind::PermissionDenied, format!("{what}: TLS failed"))
                     .detail(causes)
                     .hint(
                         "The server's certificate must come from an authority in sslrootcert (or the system's), be in \
                          date, and name the host; sslmode can ask for less.",
                     ),
                 io::ErrorKind::InvalidData => self
-                    .new(ErrorKind::Corrupt, format!("{what}: the answer is not PostgreSQL's protocol"))
+                    .say(ErrorKind::Corrupt, format!("{what}: the answer is not PostgreSQL's protocol"))
                     .detail(causes),
-                _ => self.new(ErrorKind::Io, format!("{what}: the connection failed")).detail(causes),
+                _ => self.say(ErrorKind::Io, format!("{what}: the connection failed")).detail(causes),
             };
         }
         if error.is_closed() {
-            return self.new(ErrorKind::Io, format!("{what}: the server closed the connection"));
+            return self.say(ErrorKind::Io, format!("{what}: the server closed the connection"));
         }
         if causes.contains("does not support TLS") {
             return self
-                .new(
+                .say(
                     ErrorKind::PermissionDenied,
                     format!("{what}: the server does not offer TLS"),
                 )
@@ -54,7 +54,7 @@ impl Reporter {
             "authentication error" | "invalid configuration" => ErrorKind::PermissionDenied,
             _ => ErrorKind::Corrupt,
         };
-        self.new(kind, what.to_owned()).detail(causes)
+        self.say(kind, what.to_owned()).detail(causes)
     }
 
     /// An error that the server sent.
@@ -70,14 +70,14 @@ impl Reporter {
             detail.push_str("; ");
             detail.push_str(part);
         }
-        let made = self.new(kind(code), what.to_owned()).detail(self.show(&detail));
+        let made = self.say(kind(code), what.to_owned()).detail(self.show(&detail));
         match error.hint() {
             Some(hint) => made.hint(self.show(hint)),
             None => made,
         }
     }
 
-    pub(super) fn new(&self, kind: ErrorKind, what: String) -> SourceError {
+    pub(super) fn say(&self, kind: ErrorKind, what: String) -> SourceError {
         SourceError::new(kind, format!("PostgreSQL at {}: {what}", self.server))
     }
 

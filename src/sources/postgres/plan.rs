@@ -101,7 +101,7 @@ impl Plan {
             let name = &self.incremental_name;
             let what =
                 format!("overlap needs an incremental column of times or integers, and {name:?} is neither");
-            return Err(reporter.new(ErrorKind::Config, what));
+            return Err(reporter.say(ErrorKind::Config, what));
         }
         Ok(())
     }

@@ -178,7 +178,7 @@ impl Connector for PostgresConnector {
     fn next(&mut self) -> Result<Step, SourceError> {
         if self.spent {
             let what = "the connector has failed before".to_owned();
-            return Err(self.session.reporter.new(ErrorKind::Internal, what));
+            return Err(self.session.reporter.say(ErrorKind::Internal, what));
         }
         let step = self.step();
         self.spent = step.is_err();
@@ -198,7 +198,7 @@ pub(super) fn empty_batch(request: &Request) -> Batch {
 
 pub(super) fn corrupt(reporter: &Reporter, malformed: &Malformed) -> SourceError {
     let what = "reading rows: what came is not the COPY that was asked for".to_owned();
-    reporter.new(ErrorKind::Corrupt, what).detail(malformed.0)
+    reporter.say(ErrorKind::Corrupt, what).detail(malformed.0)
 }
 
 impl Session {
@@ -226,7 +226,7 @@ impl Session {
             match pumped {
                 Pumped::End if tuples.is_complete() => return Ok(()),
                 Pumped::End => return Err(corrupt(&reporter, &Malformed("it ends before its trailer"))),
-                Pumped::Stopped => return Err(reporter.new(ErrorKind::Io, "stopped".into())),
+                Pumped::Stopped => return Err(reporter.say(ErrorKind::Io, "stopped".into())),
                 Pumped::Full | Pumped::Waited => {}
             }
         }

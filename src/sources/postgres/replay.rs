@@ -112,7 +112,7 @@ impl Connector for Replay {
     fn next(&mut self) -> Result<Step, SourceError> {
         if self.spent {
             let what = "the connector has failed before".to_owned();
-            return Err(self.session.reporter.new(ErrorKind::Internal, what));
+            return Err(self.session.reporter.say(ErrorKind::Internal, what));
         }
         let step = self.step();
         self.spent = step.is_err();

@@ -63,10 +63,10 @@ impl Rows {
             return Err(Malformed("a time or an integer has a wrong length"));
         }
         let ts = fields[TS].map(|bytes| decode::time(bytes, self.ts));
-        if let Some(Ok(ts)) = ts {
-            if self.from.is_some_and(|from| ts < from) || self.to.is_some_and(|to| ts >= to) {
-                return Ok(Outcome::Skipped);
-            }
+        if let Some(Ok(ts)) = ts
+            && (self.from.is_some_and(|from| ts < from) || self.to.is_some_and(|to| ts >= to))
+        {
+            return Ok(Outcome::Skipped);
         }
         let mut elements = std::mem::take(&mut self.elements);
         let record = self.record(fields, ts, &mut elements);

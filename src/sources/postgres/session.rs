@@ -127,7 +127,7 @@ impl Session {
         };
         if config.password.is_some() && !seen.password_asked.load(Ordering::Acquire) {
             let what = "the server does not ask for the password, and would let the database server's own account in";
-            return Err(reporter.new(ErrorKind::PermissionDenied, what.into()).hint(
+            return Err(reporter.say(ErrorKind::PermissionDenied, what.into()).hint(
                 "Have pg_hba.conf there ask this login for a password (scram-sha-256), or leave password out of the \
                  configuration, for which the owner of the source needs the right to use the server's identity.",
             ));
@@ -241,7 +241,7 @@ impl Session {
         let Some(runtime) = &self.runtime else {
             return Err(self
                 .reporter
-                .new(ErrorKind::Internal, "the connection is closed".into()));
+                .say(ErrorKind::Internal, "the connection is closed".into()));
         };
         self.busy = true;
         let result = runtime.block_on(async {
@@ -295,7 +295,7 @@ impl Session {
             }
         }
         let silence = (self.server.connect_timeout * SILENCE).as_secs();
-        Err(self.reporter.new(
+        Err(self.reporter.say(
             ErrorKind::Io,
             format!(
                 "no byte came for {silence} s, and the server does not say that it still works on the query"
@@ -400,14 +400,14 @@ impl Server {
     fn refused(&self, reporter: &Reporter, seen: &Seen, refused: &Refused) -> SourceError {
         match refused {
             Refused::Socket(error) => reporter
-                .new(ErrorKind::Io, "connecting: the server cannot be reached".into())
+                .say(ErrorKind::Io, "connecting: the server cannot be reached".into())
                 .detail(error.to_string()),
             Refused::Login(_)
                 if self.config.password.is_none() && seen.password_asked.load(Ordering::Acquire) =>
             {
                 let what = "connecting: the server asks for a password, and the configuration has none";
                 reporter
-                    .new(ErrorKind::PermissionDenied, what.into())
+                    .say(ErrorKind::PermissionDenied, what.into())
                     .hint("Give the password as {\"secret\": \"NAME\"}.")
             }
             Refused::Login(error) => reporter.error("connecting", error),
@@ -455,7 +455,7 @@ impl GivenUp {
             Self::Stopped => "stopped".into(),
             Self::Waited => format!("connecting: no answer within {} s", limit.as_secs()),
         };
-        reporter.new(ErrorKind::Io, why)
+        reporter.say(ErrorKind::Io, why)
     }
 }
 
