@@ -1,12 +1,13 @@
 //! From messages to records of a batch.
 
-use super::config::{Config, Format};
+use super::config::Config;
 use super::fields::{Field, Mapping};
-use super::json;
+use super::registry::{Missing, Registry};
 use super::value::{Fields, Value, write_text};
 use super::vector::Vector;
+use super::{avro, json};
 use crate::time::{EpochUnit, from_epoch, to_text};
-use crate::{Batch, Common, Payload, Record, RejectReason, SourceError};
+use crate::{Batch, Common, Payload, Record, RejectReason, Request, SourceError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rdkafka::Message;
@@ -32,6 +33,8 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Decoder {
     mapping: Mapping,
+    /// With one, messages are Avro.
+    registry: Option<Registry>,
     entity_ids: Option<HashSet<String>>,
     from: Option<i64>,
     to: Option<i64>,
@@ -41,11 +44,16 @@ pub struct Decoder {
 
 impl Decoder {
     /// # Errors
-    /// [`crate::ErrorKind::Config`] when fields or filter make no sense.
-    pub fn new(config: &Config, common: &Common) -> Result<Self, SourceError> {
+    /// [`crate::ErrorKind::Config`] when fields, filter or registry make no sense.
+    pub fn new(config: &Config, common: &Common, request: &Request) -> Result<Self, SourceError> {
         let filter = common.filter.clone().unwrap_or_default();
         Ok(Self {
             mapping: Mapping::new(config)?,
+            registry: config
+                .schema_registry
+                .as_ref()
+                .map(|it| Registry::new(it, request))
+                .transpose()?,
             from: filter.from()?,
             to: filter.to()?,
             entity_ids: filter.entity_ids.map(HashSet::from_iter),
@@ -60,19 +68,23 @@ impl Decoder {
     }
 
     /// Puts the record of a message into the batch, or what is wrong with it among the rejects.
-    pub fn decode<M: Message>(&mut self, message: &M, batch: &mut Batch) -> Outcome {
+    ///
+    /// # Errors
+    /// The schema registry failed: nothing is known of the message.
+    pub fn decode<M: Message>(&mut self, message: &M, batch: &mut Batch) -> Result<Outcome, SourceError> {
         let Some(payload) = message.payload() else {
-            return Outcome::Skipped;
+            return Ok(Outcome::Skipped);
         };
         match self.try_decode(message, payload, batch) {
-            Ok(outcome) => outcome,
-            Err(reason) => {
+            Ok(outcome) => Ok(outcome),
+            Err(Missing::Source(error)) => Err(error),
+            Err(Missing::Message(reason)) => {
                 let shown = match reason {
                     RejectReason::TooLarge { .. } => &[],
                     _ => payload,
                 };
                 batch.reject(position(message), reason, shown_payload(message, shown));
-                Outcome::Rejected
+                Ok(Outcome::Rejected)
             }
         }
     }
@@ -82,20 +94,29 @@ impl Decoder {
         message: &M,
         payload: &[u8],
         batch: &mut Batch,
-    ) -> Result<Outcome, RejectReason> {
+    ) -> Result<Outcome, Missing> {
         if payload.len() > MAX_MESSAGE_BYTES {
-            return Err(RejectReason::TooLarge {
+            return Err(Missing::Message(RejectReason::TooLarge {
                 bytes: payload.len(),
                 limit: MAX_MESSAGE_BYTES,
-            });
+            }));
         }
+        let malformed = |error: String| Missing::Message(RejectReason::Malformed { error });
         let mut fields = Fields::new(self.mapping.slots);
-        let malformed = |error: String| RejectReason::Malformed { error };
-        let text = std::str::from_utf8(payload)
-            .map_err(|error| malformed(format!("invalid UTF-8 at byte {}", error.valid_up_to())))?;
-        json::read(text, &self.mapping.root, &mut fields, &mut self.vector)
-            .map_err(|error| malformed(error.to_string()))?;
-        self.push(message, &fields, batch)
+        let (root, vector) = (&self.mapping.root, &mut self.vector);
+        match &mut self.registry {
+            None => {
+                let text = std::str::from_utf8(payload)
+                    .map_err(|error| malformed(format!("invalid UTF-8 at byte {}", error.valid_up_to())))?;
+                json::read(text, root, &mut fields, vector).map_err(|error| malformed(error.to_string()))?;
+            }
+            Some(registry) => {
+                let (types, bytes) = registry.schema_of(payload)?;
+                avro::read(bytes, &types, root, &mut fields, vector)
+                    .map_err(|error| malformed(format!("invalid Avro: {error}")))?;
+            }
+        }
+        self.push(message, &fields, batch).map_err(Missing::Message)
     }
 
     fn push<M: Message>(

@@ -1,6 +1,8 @@
 //! Topics of Kafka: see README.md.
 
 #[cfg(feature = "kafka")]
+mod avro;
+#[cfg(feature = "kafka")]
 mod client;
 mod config;
 #[cfg(feature = "kafka")]
@@ -18,6 +20,8 @@ mod paths;
 mod properties;
 #[cfg(feature = "kafka")]
 mod question;
+#[cfg(feature = "kafka")]
+mod registry;
 #[cfg(feature = "kafka")]
 mod replay;
 #[cfg(feature = "kafka")]

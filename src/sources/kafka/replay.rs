@@ -61,7 +61,7 @@ impl Replay {
         Ok(Self {
             consumer: Some(client::create(config, &request)?),
             topic: config.topic.clone(),
-            decoder: Decoder::new(config, common)?,
+            decoder: Decoder::new(config, common, &request)?,
             request,
             wanted,
             gone,
@@ -87,7 +87,7 @@ impl Replay {
             self.look_around(consumer)?;
             self.go_on(consumer)?;
             match consumer.poll(SLICE) {
-                Some(Ok(message)) => self.take(&message, &mut delivery),
+                Some(Ok(message)) => self.take(&message, &mut delivery)?,
                 Some(Err(KafkaError::PartitionEOF(partition))) => self.ended(partition),
                 Some(Err(_)) | None => {}
             }
@@ -225,19 +225,19 @@ impl Replay {
         Ok(())
     }
 
-    fn take<M: Message>(&mut self, message: &M, delivery: &mut Delivery) {
+    fn take<M: Message>(&mut self, message: &M, delivery: &mut Delivery) -> Result<(), SourceError> {
         let (partition, offset) = (message.partition(), message.offset());
         if self
             .reading
             .is_none_or(|(reading, at)| reading != partition || offset < at)
         {
-            return;
+            return Ok(());
         }
         self.moved = Instant::now();
         self.outage = None;
         self.reading = Some((partition, offset + 1));
         let Some(offsets) = self.wanted.get_mut(&partition) else {
-            return;
+            return Ok(());
         };
         let later = offsets.split_off(&offset);
         // Compacted away, or part of a transaction that was taken back.
@@ -250,13 +250,14 @@ impl Replay {
         if offsets.remove(&offset) {
             delivery.bytes += message.payload().map_or(0, <[u8]>::len) as u64;
             // Deleted, or left out by a filter that is new: nothing that could be stored.
-            if self.decoder.decode(message, &mut delivery.batch) == Outcome::Skipped {
+            if self.decoder.decode(message, &mut delivery.batch)? == Outcome::Skipped {
                 self.gone.push(position(&self.topic, partition, offset));
             }
         }
         if offsets.is_empty() {
             self.wanted.remove(&partition);
         }
+        Ok(())
     }
 
     /// Nothing more comes of the partition: what is still wanted of it is not there.

@@ -71,7 +71,7 @@ enum Purpose {
 
 impl Stream {
     pub(super) fn open(config: &Config, common: &Common, request: Request) -> Result<Self, SourceError> {
-        let decoder = Decoder::new(config, common)?;
+        let decoder = Decoder::new(config, common, &request)?;
         let full = request.work == Work::Full;
         let start = match config.start()? {
             _ if full => Start::Earliest,
@@ -134,7 +134,7 @@ impl Stream {
                 match consumer.poll(wait) {
                     Some(Ok(message)) => {
                         first.get_or_insert_with(Instant::now);
-                        self.take(&message, &mut delivery);
+                        self.take(&message, &mut delivery)?;
                     }
                     Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                         return Err(self.error(ErrorKind::Io, &code.to_string()));
@@ -164,19 +164,20 @@ impl Stream {
         rows >= self.request.limits.rows as u64 || delivery.batch.bytes() >= self.request.limits.bytes
     }
 
-    fn take<M: Message>(&mut self, message: &M, delivery: &mut Delivery) {
+    fn take<M: Message>(&mut self, message: &M, delivery: &mut Delivery) -> Result<(), SourceError> {
         if message.topic() != self.topic || !self.partitions.advance(message.partition(), message.offset()) {
-            return;
+            return Ok(());
         }
         let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len) as u64;
         delivery.bytes += length(message.payload()) + length(message.key());
-        if self.decoder.decode(message, &mut delivery.batch) == Outcome::Skipped {
+        if self.decoder.decode(message, &mut delivery.batch)? == Outcome::Skipped {
             delivery.skipped += 1;
         }
         if self.outage.is_some() || self.unknown_since.is_some() {
             self.heard();
         }
         self.vain_checks = 0;
+        Ok(())
     }
 
     fn finish(&mut self, mut delivery: Delivery) -> Step {
