@@ -207,7 +207,8 @@ CREATE VIEW cvx.sources AS
            CASE WHEN s.paused THEN 'paused'
                 WHEN NOT cvx.is_enabled() THEN 'disabled'
                 WHEN t.status OPERATOR(pg_catalog.=) 'running' AND w.pid IS NOT NULL THEN 'running'
-                WHEN t.status OPERATOR(pg_catalog.=) ANY (ARRAY['backing off', 'error']) AND t.requested IS NULL THEN t.status
+                WHEN t.status OPERATOR(pg_catalog.=) ANY (ARRAY['backing off', 'error'])
+                     AND (t.next_attempt_at IS NOT NULL OR t.requested IS NULL) THEN t.status
                 WHEN t.requested IS NOT NULL OR t.status OPERATOR(pg_catalog.=) 'running'
                      OR t.replay OR s.type OPERATOR(pg_catalog.=) 'kafka' THEN 'queued'
                 ELSE 'waiting'

@@ -40,8 +40,9 @@ pub fn start_kind(
     kind: &str,
     watermark: Option<Value>,
 ) -> Result<i64, ErrorReport> {
-    let insert = "INSERT INTO cvx.sync_run (source, space_id, kind, watermark_before)
-        VALUES ($1, $2, $3, $4) RETURNING run_id";
+    let insert = "INSERT INTO cvx.sync_run (source, space_id, kind, watermark_before, phase)
+        VALUES ($1, $2, $3, $4, CASE WHEN $3 OPERATOR(pg_catalog.<>) 'ingest_parquet' THEN 'initializing' END)
+        RETURNING run_id";
     let id = Spi::get_one_with_args::<i64>(
         insert,
         &[
@@ -116,19 +117,28 @@ pub fn end(
     .map_err(internal)
 }
 
-/// Closes what a worker before this one left open; returns the sources that it was reading, and what kind of run.
-pub fn close_orphans() -> Result<Vec<(String, String)>, ErrorReport> {
+/// A run that a worker left open.
+pub struct Orphan {
+    pub source: String,
+    pub kind: String,
+    /// Whether it began since the server was started: else the server itself has ended in its middle.
+    pub of_this_server: bool,
+}
+
+/// Closes what a worker before this one left open.
+pub fn close_orphans() -> Result<Vec<Orphan>, ErrorReport> {
     let update = "UPDATE cvx.sync_run SET finished_at = pg_catalog.clock_timestamp(), state = 'stopped',
             error = 'the worker ended in the middle of the run', phase = NULL, current = NULL, lag = NULL
         WHERE state OPERATOR(pg_catalog.=) 'running' AND kind OPERATOR(pg_catalog.<>) 'ingest_parquet'
-        RETURNING source, kind";
+        RETURNING source, kind, started_at OPERATOR(pg_catalog.>) pg_catalog.pg_postmaster_start_time()";
     Spi::connect_mut(|client| {
         let rows = client.update(update, None, &[])?;
         rows.map(|row| {
-            Ok((
-                row.get::<String>(1)?.unwrap_or_default(),
-                row.get::<String>(2)?.unwrap_or_default(),
-            ))
+            Ok(Orphan {
+                source: row.get(1)?.unwrap_or_default(),
+                kind: row.get(2)?.unwrap_or_default(),
+                of_this_server: row.get(3)?.unwrap_or(true),
+            })
         })
         .collect::<pgrx::spi::Result<_>>()
     })

@@ -174,7 +174,7 @@ impl<'a> Writer<'a> {
                 Some(other) => *priorities.get(other).unwrap_or(&source::DEFAULT_PRIORITY),
                 None => source::DEFAULT_PRIORITY,
             };
-            let theirs = row.produced_at.map(i64::from);
+            let theirs = row.produced_at;
             let ours = candidates[row.record].produced_at;
             let wins = match priority.cmp(&self.priority) {
                 Ordering::Equal => theirs < ours || (theirs == ours && is_ours && self.replaces),

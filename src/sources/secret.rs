@@ -1,16 +1,37 @@
 //! References to secrets, and what they stand for.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What stands in a source's configuration in place of a secret: `{"secret": "NAME"}` is a row of cvx.secret,
 /// `{"env": "NAME"}` a variable of the server's environment.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretRef {
     Secret(String),
     Env(String),
+}
+
+impl<'de> Deserialize<'de> for SecretRef {
+    /// Says what is expected and never what is there: that may be the secret itself.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = || {
+            serde::de::Error::custom(
+                "a secret is written as {\"secret\": \"NAME\"} or {\"env\": \"NAME\"}, never as itself",
+            )
+        };
+        let Value::Object(object) = Value::deserialize(deserializer)? else {
+            return Err(expected());
+        };
+        let mut members = object.into_iter();
+        match (members.next(), members.next()) {
+            (Some((key, Value::String(name))), None) if key == "secret" => Ok(Self::Secret(name)),
+            (Some((key, Value::String(name))), None) if key == "env" => Ok(Self::Env(name)),
+            _ => Err(expected()),
+        }
+    }
 }
 
 impl fmt::Display for SecretRef {

@@ -88,9 +88,12 @@ impl Ingest {
     }
 
     fn work(mut self) -> ! {
-        self.recover();
+        let mut recovered = false;
         let mut was_woken = true;
         loop {
+            if !recovered {
+                recovered = self.recover();
+            }
             let stale = self.looked_at.is_none_or(|at| at.elapsed() >= PATIENCE);
             let rested = self.looked_at.is_none_or(|at| at.elapsed() >= BREATH);
             if (was_woken && rested) || stale {
@@ -129,8 +132,9 @@ impl Ingest {
         next.min(retry.unwrap_or(PATIENCE)).min(report).min(PATIENCE)
     }
 
-    /// Closes the runs of a worker that ended in their middle, and has them begin again.
-    fn recover(&mut self) {
+    /// Closes the runs of a worker that ended in their middle, and has them begin again. Whether that succeeded.
+    fn recover(&mut self) -> bool {
+        let asked = shared::slot(self.index).is_some_and(|slot| slot.after_asked);
         let recovered = process::transaction(|| {
             if !process::has_extension() {
                 return Ok(());
@@ -139,22 +143,30 @@ impl Ingest {
             for it in source::all()? {
                 let of_source = orphans
                     .iter()
-                    .find(|(name, kind)| *name == it.declared.name && kind != "replay");
-                let Some((name, kind)) = of_source else { continue };
-                let set = "status = 'waiting', crashes = crashes OPERATOR(pg_catalog.+) 1,
-                    requested = COALESCE(requested, $2)";
-                source::set_state(it.source_id, set, vec![kind.as_str().into()])?;
-                if it.state.crashes + 1 >= MOST_CRASHES {
-                    let reason =
-                        format!("the worker ended {MOST_CRASHES} times in the middle of a run of {name:?}");
+                    .find(|orphan| orphan.source == it.declared.name && orphan.kind != "replay");
+                let Some(orphan) = of_source else { continue };
+                // An end that somebody asked for, or that of the whole server, is not the run's doing.
+                let crashes = it.state.crashes + i32::from(orphan.of_this_server && !asked);
+                let set = "status = 'waiting', crashes = $2, requested = COALESCE(requested, $3)";
+                source::set_state(
+                    it.source_id,
+                    set,
+                    vec![crashes.into(), orphan.kind.as_str().into()],
+                )?;
+                if crashes >= MOST_CRASHES {
+                    let reason = format!(
+                        "the worker crashed {MOST_CRASHES} times in the middle of a run of {:?}",
+                        orphan.source
+                    );
                     source::set_paused(it.source_id, true, Some(&reason))?;
                 }
             }
             Ok(())
         });
-        if let Err(failure) = recovered {
+        if let Err(failure) = &recovered {
             self.note_error(&failure.message);
         }
+        recovered.is_ok()
     }
 
     /// Reads the sources anew; ends the runs of those that were changed, and this worker when there are none.
@@ -307,7 +319,7 @@ impl Ingest {
                 self.write_progress(key);
             }
             Some(Event::Delivery(delivery)) if run.kind == Kind::Replay => {
-                run.replayed.deliveries.push(delivery);
+                run.replayed.deliveries.push(*delivery);
             }
             Some(Event::Delivery(delivery)) => {
                 run.pending = Some(delivery);

@@ -19,6 +19,8 @@ const IMPATIENCE: Duration = Duration::from_millis(100);
 const FORGET: Duration = Duration::from_secs(3600);
 /// A worker that ran for as long is no longer in a loop of failures.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// Of a worker that somebody has ended.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 const MAX_RESTART_DELAY: u64 = 60;
 /// A registered worker that has not appeared after this time will not.
 const STARTUP_MICROS: i64 = 30_000_000;
@@ -73,6 +75,7 @@ struct Launcher {
 }
 
 struct Failures {
+    /// In a row; 0 after an end that was asked for.
     count: u32,
     not_before: Instant,
 }
@@ -83,9 +86,7 @@ impl Launcher {
         shared::release_orphans();
         self.reap();
         match shared::take_news() {
-            Some(news) => news
-                .iter()
-                .for_each(|database| drop(self.without.remove(database))),
+            Some(news) => self.without.retain(|database, _| !news.contains(database)),
             None => self.without.clear(),
         }
         if !guc::workers() {
@@ -143,9 +144,15 @@ impl Launcher {
                 }
                 Exit::NotWanted => drop(self.failures.remove(&key)),
                 Exit::Failed => self.note_failure(key, now() - slot.started_at),
+                Exit::Asked => self.note_asked(key),
             }
             shared::free_slot(index);
         }
+    }
+
+    fn note_asked(&mut self, key: Key) {
+        let not_before = Instant::now() + RESTART_DELAY;
+        self.failures.insert(key, Failures { count: 0, not_before });
     }
 
     fn note_failure(&mut self, key: Key, lived_micros: i64) {
@@ -192,8 +199,15 @@ impl Launcher {
                 return left;
             }
         }
+        let after_asked = self
+            .failures
+            .get(&(database, role))
+            .is_some_and(|it| it.count == 0);
         let index = match shared::reserve(database, name, role, now()) {
-            Ok(index) => index,
+            Ok(index) => {
+                shared::update_slot(index, |slot| slot.after_asked = after_asked);
+                index
+            }
             Err(NoSlot::Held) => return PATIENCE,
             Err(NoSlot::Full) => {
                 let most = shared::SLOTS;

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
@@ -29,6 +30,16 @@ unsafe extern "C" {
     fn signal_handler_for_config_reload(signal: c_int);
 }
 
+/// Whether somebody has asked this process to end, so that its end is no failure.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// SIGTERM: PostgreSQL's own handler, and a note.
+unsafe extern "C" fn end(signal: c_int) {
+    ASKED.store(true, Ordering::Relaxed);
+    // SAFETY: made to run in a signal handler.
+    unsafe { die(signal) }
+}
+
 /// Begins a worker: signals, and a database (None: the shared catalogs only). The session is that of the bootstrap
 /// superuser, with names resolved in pg_catalog.
 pub fn begin(database: Option<pg_sys::Oid>) {
@@ -36,7 +47,7 @@ pub fn begin(database: Option<pg_sys::Oid>) {
     // so that it runs last.
     unsafe {
         pg_sys::on_proc_exit(Some(leave), pg_sys::Datum::from(0));
-        pqsignal(libc::SIGTERM, die);
+        pqsignal(libc::SIGTERM, end);
         pqsignal(libc::SIGHUP, signal_handler_for_config_reload);
         pg_sys::BackgroundWorkerUnblockSignals();
         match database {
@@ -91,6 +102,9 @@ unsafe extern "C-unwind" fn leave_slot(_code: c_int, index: pg_sys::Datum) {
     shared::update_slot(index.value(), |slot| {
         slot.state = State::Ended;
         slot.pid = 0;
+        if slot.exit == Exit::Failed && ASKED.load(Ordering::Relaxed) {
+            slot.exit = Exit::Asked;
+        }
     });
     shared::wake(shared::launcher().pid);
 }

@@ -65,7 +65,7 @@ pub struct Replayed {
     pub ids: Vec<i64>,
     /// Those that are written again without asking the source.
     pub whole: Option<cvx_sources::Batch>,
-    pub deliveries: Vec<Box<Delivery>>,
+    pub deliveries: Vec<Delivery>,
 }
 
 impl Run {

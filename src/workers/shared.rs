@@ -12,6 +12,7 @@ pub const SLOTS: usize = 192;
 const HOLDS: usize = 32;
 const NEWS: usize = 64;
 
+// SAFETY: nothing else has a lock of this name.
 static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"cvx") };
 /// Whether this server has loaded cvx at its start: only then is there shared memory, and a launcher.
 static PRELOADED: AtomicBool = AtomicBool::new(false);
@@ -44,8 +45,9 @@ pub enum State {
 /// Why a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// An error, or somebody's SIGTERM.
     Failed,
+    /// Somebody's SIGTERM.
+    Asked,
     NoExtension,
     NotWanted,
 }
@@ -87,6 +89,8 @@ pub struct Slot {
     /// Microseconds since 2000.
     pub started_at: i64,
     pub exit: Exit,
+    /// Whether the worker before it ended since it was asked to.
+    pub after_asked: bool,
     pub database_name: Text<64>,
     pub work: Text<160>,
     pub error: Text<320>,
@@ -102,6 +106,7 @@ impl Slot {
         pid: 0,
         started_at: 0,
         exit: Exit::Failed,
+        after_asked: false,
         database_name: Text::EMPTY,
         work: Text::EMPTY,
         error: Text::EMPTY,
