@@ -4,11 +4,12 @@
 
 mod kafka_common;
 
-use cvx_sources::{ErrorKind, Step, Work};
+use cvx_sources::{ErrorKind, SecretRef, Step, Work};
 use kafka_common::*;
 use rdkafka::producer::Producer;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::json;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 fn names(range: std::ops::Range<usize>) -> Vec<String> {
@@ -593,5 +594,115 @@ fn brokers_that_cannot_be_used_are_a_transient_error_or_a_named_one() {
             .as_deref()
             .is_some_and(|hint| hint.contains("plaintext")),
         "{error:?}"
+    );
+}
+
+const SCHEMA: &str = r#"{"type":"record","name":"E","fields":[{"name":"id","type":"string"},
+    {"name":"v","type":{"type":"array","items":"float"}},
+    {"name":"ts","type":{"type":"long","logicalType":"timestamp-millis"}}]}"#;
+
+/// A registry that knows schema 7 and wants a login. It ends with the test.
+fn registry() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap() == 0 {
+                    break;
+                }
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).unwrap();
+            // u:hunter2
+            let (status, body) = if !request
+                .to_lowercase()
+                .contains("authorization: basic dtpodw50zxiy")
+            {
+                ("401 Unauthorized", json!({}))
+            } else if request.starts_with("GET /schemas/ids/7 ") {
+                ("200 OK", json!({"schema": SCHEMA}))
+            } else {
+                ("404 Not Found", json!({"error_code": 40403}))
+            };
+            let body = body.to_string();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all((head + &body).as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+fn avro(schema: u32, id: &str, v: &[f32]) -> Vec<u8> {
+    let record = apache_avro::types::Value::Record(vec![
+        ("id".into(), apache_avro::types::Value::String(id.into())),
+        (
+            "v".into(),
+            apache_avro::types::Value::Array(
+                v.iter().map(|&x| apache_avro::types::Value::Float(x)).collect(),
+            ),
+        ),
+        (
+            "ts".into(),
+            apache_avro::types::Value::TimestampMillis(1_767_225_600_000),
+        ),
+    ]);
+    let datum = apache_avro::to_avro_datum(&apache_avro::Schema::parse_str(SCHEMA).unwrap(), record).unwrap();
+    [&[0][..], &schema.to_be_bytes(), &datum].concat()
+}
+
+#[test]
+fn avro_by_the_schemas_of_a_registry() {
+    let cluster = cluster(1, 1);
+    let producer = producer(&cluster);
+    let cut = avro(7, "cut", &[1.0; 3]);
+    send_all(
+        &producer,
+        0,
+        [
+            avro(7, "a", &[1.5, 2.0, 3.0]),
+            avro(8, "b", &[1.0; 3]),
+            cut[..cut.len() - 1].to_vec(),
+            b"{\"id\":\"json\"}".to_vec(),
+            avro(7, "c", &[2.5, 2.0, 3.0]),
+        ],
+    );
+    let of = |url: String| {
+        let registry =
+            json!({"url": url, "username": "u", "password": {"secret": "registry"}, "allow_http": true});
+        with(
+            config(&cluster),
+            json!({"format": "avro", "schema_registry": registry}),
+        )
+    };
+    let with_password = |store: &Store, password: &str| {
+        let mut request = store.request(Work::Incremental);
+        request.secrets = [(SecretRef::Secret("registry".into()), password.to_owned())]
+            .into_iter()
+            .collect();
+        request
+    };
+    let url = registry();
+    let mut store = Store::default();
+    let mut connector = open(&of(url.clone()), with_password(&store, "hunter2")).unwrap();
+    store.read_to(&mut *connector, 5);
+    drop(connector);
+    assert_eq!(store.rows, [("a".to_owned(), 1.5), ("c".to_owned(), 2.5)]);
+    let expected = [1, 2, 3].map(|n| (format!("{TOPIC}/0/{n}"), "malformed".to_owned()));
+    assert_eq!(store.rejects, expected);
+    let fresh = Store::default();
+    let error = failure(&mut *open(&of(url), with_password(&fresh, "wrong-password")).unwrap());
+    assert_eq!(error.kind, ErrorKind::PermissionDenied);
+    assert!(!format!("{error:?}").contains("wrong-password"));
+    let error = failure(&mut *open(&of("http://127.0.0.1:1".into()), with_password(&fresh, "x")).unwrap());
+    assert!(
+        error.kind.is_transient() && error.message.contains("schema registry"),
+        "{error}"
     );
 }
