@@ -15,7 +15,7 @@ main() {
     say "Exactly once: ${1:-60} rounds of faults while 500 000 Kafka records and 200 Parquet files are ingested"
     "$VENV/bin/python" "$ROOT/pg_test/py/soak.py" "${1:-60}" || die "not exactly once: see above."
     say "The life of workers, 100 times each"
-    CVX_ROUNDS=100 "$VENV/bin/python" -m pytest "$ROOT/pg_test/py/test_workers.py" -q -p no:cacheprovider --durations=10 ||
+    CVX_TEST_ROUNDS=100 "$VENV/bin/python" -m pytest "$ROOT/pg_test/py/test_workers.py" -q -p no:cacheprovider --durations=10 ||
         die "a worker did not live or end as it should: see above."
     rm -rf "$CVX_TEST_FILES"
 }
