@@ -147,7 +147,12 @@ impl Keys {
     }
 
     pub fn missing(&self, key: &str) -> Error {
-        self.error(key, "is missing")
+        let error = self.error(key, "is missing");
+        let unread = self.table.keys().map(String::as_str);
+        match nearest(key, unread.filter(|it| !self.asked.contains(it))) {
+            Some(there) => error.hint(format!("There is {}.", value::shown_key(there))),
+            None => error,
+        }
     }
 
     pub fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
