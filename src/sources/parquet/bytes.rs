@@ -10,8 +10,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Largest page, compressed or not, that is read. Writers make pages of 1 MB, some of up to 100 MB; the format
-/// allows 2 GB, which a damaged header can claim.
+/// Largest page, compressed or not, that is read. Writers make pages of 1 MB, some of up to 100 MB; the
+/// format allows 2 GB, which a damaged header can claim.
 pub(super) const MAX_PAGE_BYTES: i64 = 512 << 20;
 
 /// The column chunks of an open file.
@@ -21,8 +21,8 @@ pub(super) struct FileBytes {
 
 struct Shared {
     object: Arc<dyn Object>,
-    /// Why the first read that failed did: the parquet crate passes on a text at most, from which a network that is
-    /// down and a file that is damaged cannot be told.
+    /// Why the first read that failed did: the parquet crate passes on a text at most, from which a network
+    /// that is down and a file that is damaged cannot be told.
     failure: Mutex<Option<Error>>,
 }
 

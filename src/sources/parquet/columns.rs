@@ -153,8 +153,8 @@ impl Finder<'_> {
         Err(self.wrong_type("vector", name, &leaves, VECTORS))
     }
 
-    /// The leaves of a top-level field, which are more than one for a struct. The field goes by its name or by one of
-    /// its aliases.
+    /// The leaves of a top-level field, which are more than one for a struct. The field goes by its name or
+    /// by one of its aliases.
     fn field(&self, role: &'static str, name: &str) -> Result<Vec<(usize, &ColumnDescriptor)>, Error> {
         let aliases = self.config.column_aliases.get(name);
         let is_named = |found: &str| found == name || aliases.is_some_and(|it| it.iter().any(|a| a == found));

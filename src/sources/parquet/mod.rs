@@ -1,4 +1,8 @@
 //! A local Parquet file, or a folder of them. What is read and by which rules: README.md.
+#![cfg_attr(
+    not(feature = "s3"),
+    allow(dead_code, reason = "what only sources of type s3_parquet use")
+)]
 
 mod bytes;
 mod columns;
@@ -144,7 +148,8 @@ impl ParquetConnector {
         &self.files
     }
 
-    /// The next rows in the source's order, None at its end. A batch may hold rejects only, but is never without rows.
+    /// The next rows in the source's order, None at its end. A batch may hold rejects only, but is never
+    /// without rows.
     ///
     /// # Errors
     /// See [`Error`]; after one the connector is spent.

@@ -16,12 +16,12 @@ pub(crate) trait Object: Send + Sync {
     /// Exactly these bytes, which lie within the file.
     fn read(&self, start: u64, length: usize) -> Result<Bytes, Error>;
 
-    /// At most `length` bytes from a place within the file on, at least one: fewer where more would have to be fetched
-    /// beyond what is planned.
+    /// At most `length` bytes from a place within the file on, at least one: fewer where more would have to
+    /// be fetched beyond what is planned.
     fn read_some(&self, start: u64, length: usize) -> Result<Bytes, Error>;
 
-    /// What will be read next, so that it can be fetched ahead: of each row group in turn the columns, side by side.
-    /// Replaces what was planned before.
+    /// What will be read next, so that it can be fetched ahead: of each row group in turn the columns, side
+    /// by side. Replaces what was planned before.
     fn plan(&self, groups: Vec<Vec<Range<u64>>>) {
         let _ = groups;
     }

@@ -13,8 +13,8 @@ use crate::{Batch, Payload, Record, RejectReason};
 /// The text columns in the order of [`Columns::texts`].
 const TEXT_FIELDS: [&str; 4] = ["model_version", "model_hash", "input_hash", "pipeline_hash"];
 
-/// Rows decoded at a time. A row may have 65 536 elements, so this many take up to 70 MB in a file made for it, and
-/// with honest vectors what is decoded stays in the processor's cache.
+/// Rows decoded at a time. A row may have 65 536 elements, so this many take up to 70 MB in a file made for
+/// it, and with honest vectors what is decoded stays in the processor's cache.
 const DECODED_ROWS: usize = 128;
 
 /// What a batch may hold.
@@ -97,8 +97,8 @@ impl Rows {
         self.left == 0 && self.taken == self.decoded
     }
 
-    /// Adds the wanted rows to the batch until it is full or what is decoded ends; decodes more when nothing is.
-    /// `first` is the number in its file of the next row.
+    /// Adds the wanted rows to the batch until it is full or what is decoded ends; decodes more when nothing
+    /// is. `first` is the number in its file of the next row.
     pub(super) fn read(
         &mut self,
         file: &OpenFile,

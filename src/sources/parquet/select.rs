@@ -30,7 +30,8 @@ pub(crate) struct Selection {
 }
 
 impl RowFilter {
-    /// Whether a row is wanted, as far as its entity and its time are known: a row without either is left to be refused.
+    /// Whether a row is wanted, as far as its entity and its time are known: a row without either is left to
+    /// be refused.
     pub(super) fn wants(&self, entity: Option<&[u8]>, ts: Option<i64>) -> bool {
         let known = |ids: &HashSet<String>| {
             entity.is_none_or(|entity| std::str::from_utf8(entity).map_or(true, |id| ids.contains(id)))

@@ -17,8 +17,8 @@ pub struct Config {
     pub prefix: String,
     /// `s3://bucket/prefix`, or `file:///folder` of the server.
     pub url: Option<String>,
-    /// strftime's form of the folders' names below the prefix, such as `dt=%Y-%m-%d`: what the filter leaves out is not
-    /// even listed.
+    /// strftime's form of the folders' names below the prefix, such as `dt=%Y-%m-%d`: what the filter leaves
+    /// out is not even listed.
     pub partition_format: Option<String>,
     /// A server other than Amazon's.
     pub endpoint: Option<String>,

@@ -1,17 +1,11 @@
 //! The connector: file after file, batch after batch, with where each file is left.
 
-use super::Config;
-use super::bucket::BucketStore;
-use super::config::{Location, MissingColumns};
-use super::local::{LocalStore, stopped};
-use super::partitions::Partitions;
+use super::local::stopped;
 use super::store::{Listed, Store};
 use super::tasks::{Again, Task, Tasks, failed_position, position};
 use crate::parquet::{self, Error, FileReader, Object, Room, RowFilter, Selection};
-use crate::time::EpochUnit;
 use crate::{
-    Batch, Common, Connector, Delivery, ErrorKind, Payload, Position, RejectReason, Request, SourceError,
-    Step,
+    Batch, Connector, Delivery, ErrorKind, Payload, Position, RejectReason, Request, SourceError, Step,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,88 +16,7 @@ const FILES_AHEAD: usize = 3;
 /// Most files whose positions a delivery carries.
 const MAX_POSITIONS: usize = 1000;
 
-/// Opens the bucket or folder; nothing is listed before the first [`Connector::next`].
-///
-/// # Errors
-/// [`ErrorKind::Config`] for what the configuration alone shows to be wrong, [`ErrorKind::Io`] for a file of
-/// certificates that cannot be read.
-pub fn open(config: &Config, common: &Common, request: Request) -> Result<Box<dyn Connector>, SourceError> {
-    let filter = row_filter(common)?.map(Arc::new);
-    let partitions = config
-        .partition_format
-        .as_deref()
-        .map(Partitions::parse)
-        .transpose()?;
-    let times = filter.clone().filter(|it| it.from.is_some() || it.to.is_some());
-    let pruning = partitions.zip(times);
-    let columns = columns(config, &request)?;
-    let store: Box<dyn Store> = match config.location()? {
-        Location::Folder(folder) => Box::new(LocalStore::new(folder, pruning, request.stop.clone())),
-        Location::Bucket { bucket, prefix } => {
-            Box::new(BucketStore::open(config, bucket, prefix, pruning, &request)?)
-        }
-    };
-    let room = Room {
-        rows: (request.limits.bytes / (request.dims * size_of::<f32>())).clamp(1, request.limits.rows),
-        bytes: request.limits.bytes,
-    };
-    Ok(Box::new(S3Parquet {
-        store,
-        columns,
-        filter,
-        room,
-        request,
-        tasks: None,
-        ahead: VecDeque::new(),
-        current: None,
-        rows_opened: 0,
-        spent: false,
-    }))
-}
-
-/// What the decoder is told of the columns.
-fn columns(config: &Config, request: &Request) -> Result<parquet::Config, SourceError> {
-    let columns = parquet::Config {
-        registered: request.registered.clone(),
-        model_version_column: config.model_version_column.clone(),
-        model_hash_column: config.model_hash_column.clone(),
-        input_hash_column: config.input_hash_column.clone(),
-        pipeline_hash_column: config.pipeline_hash_column.clone(),
-        produced_at_column: config.produced_at_column.clone(),
-        attrs_column: config.attrs_column.clone(),
-        attrs_columns: config.attrs_columns.clone(),
-        timestamp_unit: config.timestamp_unit.as_deref().and_then(EpochUnit::from_name),
-        column_aliases: config.column_aliases.clone(),
-        optional_columns_may_lack: config.missing_columns == MissingColumns::Null,
-        batch_size: request.limits.rows,
-        ..parquet::Config::new(
-            "",
-            request.dims,
-            &config.entity_id_column,
-            &config.timestamp_column,
-            &config.vector_column,
-        )
-    };
-    columns.check()?;
-    Ok(columns)
-}
-
-fn row_filter(common: &Common) -> Result<Option<RowFilter>, SourceError> {
-    let Some(filter) = &common.filter else {
-        return Ok(None);
-    };
-    let wanted = RowFilter {
-        entity_ids: filter
-            .entity_ids
-            .as_ref()
-            .map(|ids| ids.iter().cloned().collect()),
-        from: filter.from()?,
-        to: filter.to()?,
-    };
-    Ok((wanted != RowFilter::default()).then_some(wanted))
-}
-
-struct S3Parquet {
+pub(super) struct S3Parquet {
     store: Box<dyn Store>,
     columns: parquet::Config,
     filter: Option<Arc<RowFilter>>,
@@ -163,6 +76,27 @@ impl Connector for S3Parquet {
 }
 
 impl S3Parquet {
+    pub(super) fn new(
+        store: Box<dyn Store>,
+        columns: parquet::Config,
+        filter: Option<Arc<RowFilter>>,
+        room: Room,
+        request: Request,
+    ) -> Self {
+        Self {
+            store,
+            columns,
+            filter,
+            room,
+            request,
+            tasks: None,
+            ahead: VecDeque::new(),
+            current: None,
+            rows_opened: 0,
+            spent: false,
+        }
+    }
+
     fn step(&mut self) -> Result<Step, SourceError> {
         self.list()?;
         let started = Instant::now();
@@ -352,8 +286,8 @@ impl S3Parquet {
         }
     }
 
-    /// Makes a dead letter of a file that cannot be read (from `row` on), so that neither do those after it wait for
-    /// it nor is it forgotten. What concerns more than the file is an error of the run.
+    /// Makes a dead letter of a file that cannot be read (from `row` on), so that neither do those after it
+    /// wait for it nor is it forgotten. What concerns more than the file is an error of the run.
     fn refuse(
         &mut self,
         file: &Listed,
@@ -404,7 +338,8 @@ impl S3Parquet {
         Ok(())
     }
 
-    /// Makes what is known of the run's size more exact: of a listed file its size, of an open one what is read of it.
+    /// Makes what is known of the run's size more exact: of a listed file its size, of an open one what is
+    /// read of it.
     fn foresee(&mut self, reader: &FileReader, file: &Listed, first_row: u64) {
         self.rows_opened += reader.rows_total().saturating_sub(first_row);
         let is_last = self.ahead.is_empty() && self.tasks.as_ref().is_none_or(Tasks::is_done);

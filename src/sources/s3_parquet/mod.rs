@@ -8,6 +8,8 @@ mod connector;
 #[cfg(feature = "s3")]
 mod local;
 #[cfg(feature = "s3")]
+mod open;
+#[cfg(feature = "s3")]
 mod partitions;
 #[cfg(feature = "s3")]
 mod store;
@@ -17,4 +19,4 @@ mod tasks;
 pub use config::Config;
 
 #[cfg(feature = "s3")]
-pub use connector::open;
+pub use open::open;

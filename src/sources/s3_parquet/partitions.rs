@@ -20,7 +20,7 @@ impl Partitions {
     pub(super) fn parse(format: &str) -> Result<Self, SourceError> {
         let bad = |what: String| {
             SourceError::new(ErrorKind::Config, format!("partition_format {format:?} {what}"))
-                .hint("Write it as strftime does, a folder a level, such as \"dt=%Y-%m-%d\" or \"year=%Y/month=%m\".")
+                .hint("Write it as strftime does, a folder a level: \"dt=%Y-%m-%d\", \"year=%Y/month=%m\".")
         };
         let trimmed = format.trim_matches('/');
         let levels: Vec<String> = trimmed.split('/').map(String::from).collect();
@@ -46,8 +46,8 @@ impl Partitions {
     }
 
     /// The times that the files in a folder may have, from the first to the first one beyond, in PostgreSQL's
-    /// microseconds; None where the levels so far do not say a year. `path` is below the prefix and at most as deep as
-    /// the form.
+    /// microseconds; None where the levels so far do not say a year. `path` is below the prefix and at most
+    /// as deep as the form.
     ///
     /// # Errors
     /// What the form says of a path that does not follow it.
@@ -58,8 +58,8 @@ impl Partitions {
         Ok(span(&time))
     }
 
-    /// Whether the filter may want files in a folder; below the form's depth all are entered. `key` is the folder below
-    /// the prefix, `path` what an error names.
+    /// Whether the filter may want files in a folder; below the form's depth all are entered. `key` is the
+    /// folder below the prefix, `path` what an error names.
     ///
     /// # Errors
     /// [`ErrorKind::WrongSchema`] for a folder that does not follow the form: it might hold wanted files.

@@ -20,8 +20,8 @@ pub(super) struct Listed {
 pub(super) type Visit<'a> = &'a mut dyn FnMut(Listed) -> Result<ControlFlow<()>, SourceError>;
 
 pub(super) trait Store: Send {
-    /// Visits the Parquet files in the order of their names, from the first one after `after` on, without those that the
-    /// filter leaves out by their folder. Returns whether the visitor broke it off.
+    /// Visits the Parquet files in the order of their names, from the first one after `after` on, without
+    /// those that the filter leaves out by their folder. Returns whether the visitor broke it off.
     fn list(&mut self, after: Option<&str>, visit: Visit<'_>) -> Result<ControlFlow<()>, SourceError>;
 
     /// One file that a listing would bring; None where there is none.
@@ -30,8 +30,8 @@ pub(super) trait Store: Send {
     /// Opens a file; a bucket starts to fetch its end.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where it is gone since it was listed, [`Error::Changed`] where it is another now; a bucket may
-    /// tell both only at the first read.
+    /// [`Error::NotFound`] where it is gone since it was listed, [`Error::Changed`] where it is another now;
+    /// a bucket may tell both only at the first read.
     fn open(&mut self, file: &Listed) -> Result<Arc<dyn Object>, Error>;
 
     /// What errors call a file.
@@ -41,8 +41,8 @@ pub(super) trait Store: Send {
     fn take_fetched(&mut self) -> u64;
 }
 
-/// Whether a key below the prefix names a file to read: `*.parquet` in any case, and no name on the way that starts
-/// with `.` or `_`.
+/// Whether a key below the prefix names a file to read: `*.parquet` in any case, and no name on the way that
+/// starts with `.` or `_`.
 pub(super) fn is_wanted(path: &str) -> bool {
     let is_parquet = path.len() > ".parquet".len()
         && path

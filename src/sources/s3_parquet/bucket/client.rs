@@ -133,8 +133,8 @@ fn credentials(config: &Config, secrets: &Secrets) -> Result<Option<Credentials>
     Ok(Some(Credentials::new(id, value(secret)?, token, None, "cvx")))
 }
 
-/// TLS by rustls with ring, trusting the operating system's authorities and those of `ca_file`. Proxies of the
-/// environment are not used, redirects are not followed.
+/// TLS by rustls with ring, trusting the operating system's authorities and those of `ca_file`. Proxies of
+/// the environment are not used, redirects are not followed.
 fn http(ca_file: Option<&str>) -> Result<SharedHttpClient, SourceError> {
     let mut trusted = TrustStore::default();
     if let Some(path) = ca_file {

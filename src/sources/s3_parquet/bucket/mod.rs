@@ -38,7 +38,8 @@ struct Page {
 }
 
 impl BucketStore {
-    /// Prepares the client; asks nothing of the server yet, except that the default chain may look for credentials.
+    /// Prepares the client; asks nothing of the server yet, except that the default chain may look for
+    /// credentials.
     pub(super) fn open(
         config: &Config,
         bucket: String,
@@ -110,8 +111,8 @@ impl BucketStore {
         }
     }
 
-    /// Lists folder by folder, entering only those that may hold wanted times. `level` is how many of the form's levels
-    /// lie above.
+    /// Lists folder by folder, entering only those that may hold wanted times. `level` is how many of the
+    /// form's levels lie above.
     fn pruned(
         &self,
         prefix: &str,
@@ -131,7 +132,8 @@ impl BucketStore {
             for folder in page.folders {
                 let below = self.below(&folder).trim_end_matches('/');
                 let name = below.rsplit('/').next().unwrap_or(below);
-                // Keys in the folder are greater than its name and less than its name with a last character more.
+                // Keys in the folder are greater than its name and less than its name with a last character
+                // more.
                 let is_before =
                     after.is_some_and(|after| folder.as_str() < after && !after.starts_with(&folder));
                 if is_skipped(name)

@@ -253,8 +253,8 @@ impl Shared {
         self.file.size.saturating_sub(TAIL_BYTES)
     }
 
-    /// Exactly these bytes of the version that was listed. An answer that breaks off is asked for again; requests that
-    /// get no answer were repeated by the SDK already.
+    /// Exactly these bytes of the version that was listed. An answer that breaks off is asked for again;
+    /// requests that get no answer were repeated by the SDK already.
     async fn get(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let mut pause = Duration::from_millis(200);
         for _ in 1..ATTEMPTS {

@@ -1,15 +1,16 @@
 //! In which pieces a file is fetched, in which order, and when each can be let go.
 //!
-//! The columns of a row group are read side by side and each from its start to its end. So pieces are ordered by the
-//! row group, then by how far into its column a piece begins: what is fetched ahead is what will be asked for next.
+//! The columns of a row group are read side by side and each from its start to its end. So pieces are ordered
+//! by the row group, then by how far into its column a piece begins: what is fetched ahead is what will be
+//! asked for next.
 
 use crate::parquet::Error;
 use bytes::Bytes;
 use std::ops::Range;
 use tokio::task::AbortHandle;
 
-/// What is not asked for between two columns is fetched with them when it is at most this long, and at most an eighth
-/// of what stands before it.
+/// What is not asked for between two columns is fetched with them when it is at most this long, and at most
+/// an eighth of what stands before it.
 const MAX_GAP: u64 = 64 << 10;
 
 pub(super) enum Slot {
@@ -57,8 +58,8 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Cuts what is planned and stands before `end`, where the part of the file begins that is there already. Pieces
-    /// have at most `size` bytes.
+    /// Cuts what is planned and stands before `end`, where the part of the file begins that is there already.
+    /// Pieces have at most `size` bytes.
     pub(super) fn cut(groups: Vec<Vec<Range<u64>>>, end: u64, size: u64) -> Self {
         let mut columns: Vec<Column> = Vec::new();
         for (group, ranges) in groups.into_iter().enumerate() {
@@ -177,7 +178,8 @@ impl Pieces {
             return 0;
         };
         let mut freed = 0;
-        // The row groups before this one are behind all columns, also behind those that ended before their range.
+        // The row groups before this one are behind all columns, also behind those that ended before their
+        // range.
         while self.finished < self.columns.len()
             && self.columns[self.finished].group < self.columns[column].group
         {
@@ -303,7 +305,8 @@ mod tests {
         let mut pieces = Pieces::cut(groups(), 24 * MB, 4 * MB);
         let total: u64 = fetch_all(&mut pieces).iter().map(|it| it.end - it.start).sum();
         assert_eq!(pieces.read(4, MB), 0);
-        // The first piece is kept for the small column, which never says that it is at its end; the next row group does.
+        // The first piece is kept for the small column, which never says that it is at its end; the next row
+        // group does.
         let of_large = pieces.read(2 * MB, 12 * MB) as u64;
         assert!((4 * MB - 1..8 * MB).contains(&of_large), "{of_large}");
         let of_next = pieces.read(12 * MB, 14 * MB) as u64;

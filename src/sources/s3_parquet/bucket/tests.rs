@@ -32,7 +32,9 @@ fn store(answer: &'static str, pause: Duration) -> BucketStore {
             });
         }
     });
-    let keys = json!({"bucket": "b", "endpoint": endpoint, "allow_http": true, "path_style": true, "anonymous": true});
+    let keys = json!({
+        "bucket": "b", "endpoint": endpoint, "allow_http": true, "path_style": true, "anonymous": true
+    });
     let Value::Object(keys) = keys else { unreachable!() };
     let config = Config::parse(keys).unwrap();
     let request = Request {

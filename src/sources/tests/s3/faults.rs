@@ -280,7 +280,9 @@ fn listings_that_lie_end_the_run() {
 
 #[test]
 fn configurations_that_cannot_work_name_the_key() {
-    let base = json!({"bucket": "b", "endpoint": "https://h", "access_key_id": "i", "secret_access_key": {"secret": "s"}});
+    let base = json!({
+        "bucket": "b", "endpoint": "https://h", "access_key_id": "i", "secret_access_key": {"secret": "s"}
+    });
     let wrong = |change: serde_json::Value, word: &str| {
         let mut config = base.clone();
         for (key, value) in change.as_object().unwrap() {

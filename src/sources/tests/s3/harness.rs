@@ -95,7 +95,8 @@ impl Source {
         self.run(Work::Incremental).unwrap()
     }
 
-    /// Runs for at most so many deliveries, which are committed, and one that is lost. Returns whether it ended.
+    /// Runs for at most so many deliveries, which are committed, and one that is lost. Returns whether it
+    /// ended.
     pub fn run_for(&mut self, work: Work, deliveries: usize) -> Result<(Run, bool), SourceError> {
         let mut connector = self.open(work)?;
         let mut run = Run::default();
