@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import trajectories
+from cluster import Cluster
 from psycopg import sql
 
 
@@ -55,6 +56,16 @@ def create_database(template):
     with connect("postgres") as admin:
         for name in made:
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def unloaded():
+    """A server of its own without shared_preload_libraries; connection options for its database, which has cvx."""
+    with Cluster({"shared_preload_libraries": ""}) as server:
+        options = {"dbname": "postgres", "host": server.host, "port": server.port, "user": "postgres"}
+        with connect(**options) as conn:
+            conn.execute("CREATE EXTENSION cvx CASCADE")
+        yield options
 
 
 @pytest.fixture(scope="module")

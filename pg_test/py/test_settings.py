@@ -100,24 +100,29 @@ def mode(conn) -> str:
     return conn.execute("SHOW cvx.model_mismatch").fetchone()[0]
 
 
-def test_a_setting_from_before_the_library_is_loaded_needs_the_same_right(conn, database, plain_role, server_log):
+def test_a_setting_from_before_the_library_is_loaded_needs_the_same_right(unloaded):
     """Until then the server knows no bounds and no context of it; a plain role's choice is dropped at the load."""
-    with connect(database, user=plain_role) as plain:
+    with connect(**unloaded) as superuser:
+        superuser.execute("DROP ROLE IF EXISTS cvx_py_plain; CREATE ROLE cvx_py_plain LOGIN")
+    plain_role = {**unloaded, "user": "cvx_py_plain"}
+    notices = []
+    with connect(**plain_role) as plain:
+        plain.add_notice_handler(lambda it: notices.append(it.message_primary))
         plain.execute("SET cvx.model_mismatch = 'ignore'")
         plain.execute("SET cvx.projection_cache_size = '3MB'")
         assert mode(plain) == "error"
         assert plain.execute("SHOW cvx.projection_cache_size").fetchone() == ("3MB",)
+    assert any("permission denied to set parameter" in it for it in notices)
     options = "-c cvx.model_mismatch=ignore -c cvx.alignment_max_pairs=500"
-    with connect(database, user=plain_role, options=options) as plain:
+    with connect(**plain_role, options=options) as plain:
         assert mode(plain) == "error"
         assert plain.execute("SHOW cvx.alignment_max_pairs").fetchone() == ("500",)
-    with connect(database, options=options) as superuser:
+    with connect(**unloaded, options=options) as superuser:
         assert mode(superuser) == "ignore"
-    assert "permission denied to set parameter" in server_log()
 
 
-def test_a_wrong_value_from_before_is_dropped(database):
-    with connect(database) as conn:
+def test_a_wrong_value_from_before_is_dropped(unloaded):
+    with connect(**unloaded) as conn:
         conn.execute("SET cvx.alignment_max_pairs = 5")
         conn.execute("SET cvx.nonsense = 1")
         assert mode(conn) == "error"

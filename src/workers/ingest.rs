@@ -1,7 +1,7 @@
 //! The ingest worker of a database: all of its sources in one process. Connectors run on threads of their own; this,
 //! the main thread, is the only one that touches PostgreSQL. States and transactions: README.md.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use cvx_sources::{ErrorKind, SourceError};
@@ -367,7 +367,13 @@ impl Ingest {
                 run.reported = (progress, Instant::now());
                 run.has_progressed = true;
                 run.attempts = 0;
-                let opened = run.circuit.count(counts.read, counts.rejected, false);
+                // A file that cannot be read is one dead letter and says nothing of records.
+                let parts: HashSet<&str> = delivery.positions.iter().map(|it| it.part.as_str()).collect();
+                let rejects = delivery.batch.rejects().iter();
+                let lost = rejects.filter(|it| parts.contains(it.position.as_str())).count() as i64;
+                let opened = run
+                    .circuit
+                    .count(counts.read - lost, counts.rejected - lost, false);
                 if let Some(reading) = &run.reading {
                     reading.committed(delivery.positions);
                 }
