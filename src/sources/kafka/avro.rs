@@ -201,18 +201,16 @@ impl<'a, 't> Reader<'a, 't> {
             }
             plain => Some(self.plain(plain)?),
         };
-        let Some((node, slot)) = node.and_then(|node| Some((node, node.slot?))) else {
+        let Some(slot) = node.and_then(|node| node.slot) else {
             return Ok(());
         };
         let value = match found {
             Some(value) => value,
             None => {
                 // Rare enough, and short: read once more, as JSON.
-                let end = self.at;
                 (self.at, self.values) = (start, values);
                 let mut text = String::new();
                 self.json(number, &mut text, depth)?;
-                debug_assert_eq!(self.at, end);
                 if text.starts_with('{') {
                     Value::Object(Cow::Owned(text))
                 } else {
@@ -220,7 +218,6 @@ impl<'a, 't> Reader<'a, 't> {
                 }
             }
         };
-        debug_assert_eq!(node.slot, Some(slot));
         fields.set(slot, value);
         Ok(())
     }

@@ -73,24 +73,19 @@ impl Partitions {
     pub(super) fn start(&mut self, marks: &Marks, start: Start) {
         let first = self.known.is_empty();
         for (&partition, &low) in &marks.low {
-            if !self.known.contains_key(&partition) {
-                let high = marks.high.get(&partition).copied();
-                let (next, fresh) = match start {
-                    Start::Latest if first => (high.unwrap_or(low), false),
-                    Start::At(_) if first => (marks.at.get(&partition).map_or(low, |&at| at.max(low)), false),
-                    _ => (low, true),
-                };
-                self.known.insert(
-                    partition,
-                    Partition {
-                        next,
-                        high,
-                        fresh,
-                        changed: true,
-                        ..Partition::default()
-                    },
-                );
-            }
+            let high = marks.high.get(&partition).copied();
+            let (next, fresh) = match start {
+                Start::Latest if first => (high.unwrap_or(low), false),
+                Start::At(_) if first => (marks.at.get(&partition).map_or(low, |&at| at.max(low)), false),
+                _ => (low, true),
+            };
+            self.known.entry(partition).or_insert(Partition {
+                next,
+                high,
+                fresh,
+                changed: true,
+                ..Partition::default()
+            });
         }
     }
 

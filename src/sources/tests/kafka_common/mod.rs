@@ -75,7 +75,9 @@ pub fn send(producer: &BaseProducer, message: &Message<'_>) {
         record.payload = message.payload;
         match producer.send(record) {
             Ok(()) => return,
-            Err(_) => drop(producer.poll(Duration::from_millis(10))),
+            Err(_) => {
+                producer.poll(Duration::from_millis(10));
+            }
         }
     }
 }
