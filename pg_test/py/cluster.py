@@ -138,7 +138,10 @@ class Cluster:
         return as_server(bindir() / "pg_ctl", "-D", self.data, "-s", *arguments, **options)
 
     def start(self, timeout: int = 60):
-        self._pg_ctl("-l", self.log_file, "-w", "-t", timeout, "start", env=self.env)
+        try:
+            self._pg_ctl("-l", self.log_file, "-w", "-t", timeout, "start", env=self.env)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log ends with: {self.log()[-3000:]}") from None
 
     def stop(self, mode: str = "fast", timeout: int = 60) -> float:
         """Seconds that it took."""
@@ -181,8 +184,22 @@ class Cluster:
         except ProcessLookupError:
             pass
 
-    def kill_postmaster(self):
-        os.kill(self.postmaster(), signal.SIGKILL)
+    def kill_postmaster(self) -> float:
+        """kill -9. Seconds until all of the server's processes have ended, which they do by themselves."""
+        pid, started = self.postmaster(), time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not self.processes(), 10, "all processes have ended")
+        took = time.monotonic() - started
+        # Where init is slow to wait for it, the dead process has its number still, and a new one would take it for alive.
+        for _ in range(20):
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return took
+            time.sleep(0.05)
+        (self.data / "postmaster.pid").unlink()
+        (self.folder / f".s.PGSQL.{self.port}.lock").unlink()
+        return took
 
     def remove(self):
         if (self.data / "postmaster.pid").exists():
@@ -191,6 +208,8 @@ class Cluster:
 
     def connect(self, dbname: str = "postgres", user: str = "postgres", **options) -> psycopg.Connection:
         options.setdefault("autocommit", True)
+        # Nothing here takes so long: a test that waits for ever tells nobody why.
+        options.setdefault("options", "-c statement_timeout=60s")
         return psycopg.connect(host=self.host, port=self.port, dbname=dbname, user=user, **options)
 
     def run(self, program: str, *arguments, **options) -> str:

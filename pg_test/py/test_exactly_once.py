@@ -10,13 +10,6 @@ pytestmark = pytest.mark.skipif("CVX_KAFKA_MOCK" not in os.environ, reason="CVX_
 ROUNDS = int(os.environ.get("CVX_TEST_ROUNDS", "10"))
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"synchronous_commit": "off"}], ids=["durable commits", "asynchronous commits"]
-)
-def test_the_tables_equal_the_sources(settings):
-    rounds = ROUNDS if not settings else max(4, ROUNDS // 2)
-    plan = Plan(
-        rounds=rounds, records=10_000, files=20, seed=len(settings) + 1, file_rows=200, partitions=6, settings=settings
-    )
-    figures = Chaos(plan, print).run()
-    print(figures)
+def test_the_tables_equal_the_sources():
+    plan = Plan(rounds=ROUNDS, records=50_000, files=20, seed=1, file_rows=200, partitions=6)
+    print(Chaos(plan, print).run())

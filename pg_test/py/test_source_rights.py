@@ -17,6 +17,7 @@ from sources import (
     has_rows,
     kafka_config,
     rows,
+    runs,
     source,
     sync,
     write_parquet,
@@ -78,13 +79,15 @@ def bob(cluster):
 
 
 @pytest.fixture
-def space(conn):
+def space(cluster):
     name = f"s{time.monotonic_ns()}"
-    conn.execute("SELECT cvx.create_space(%s, 4)", (name,))
+    with cluster.connect("d") as conn:
+        conn.execute("SELECT cvx.create_space(%s, 4)", (name,))
     yield name
-    for (of,) in conn.execute("SELECT name FROM cvx.source WHERE space = %s", (name,)).fetchall():
-        conn.execute("SELECT cvx.drop_source(%s)", (of,))
-    conn.execute("SELECT cvx.drop_space(%s, true)", (name,))
+    with cluster.connect("d") as conn:
+        for (of,) in conn.execute("SELECT name FROM cvx.source WHERE space = %s", (name,)).fetchall():
+            conn.execute("SELECT cvx.drop_source(%s)", (of,))
+        conn.execute("SELECT cvx.drop_space(%s, true)", (name,))
 
 
 def remote_config(cluster, password, **more) -> dict:
@@ -253,11 +256,11 @@ def test_writes_as_its_owner(cluster, conn, alice, space, from_remote):
     conn.execute(f"""
         CREATE TABLE seen (who text, real text); GRANT INSERT, SELECT ON seen TO PUBLIC;
         CREATE FUNCTION spy() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN INSERT INTO seen VALUES (current_user, session_user); RETURN new; END $$;
+            BEGIN INSERT INTO public.seen VALUES (current_user, session_user); RETURN new; END $$;
         CREATE TRIGGER spy BEFORE INSERT ON cvx_space.{space} FOR EACH ROW WHEN (new.entity_id = 'e1') EXECUTE FUNCTION spy()""")
     try:
         run = sync(alice, from_remote)
-        assert run["records_written"] == 500, run
+        assert run["records_written"] == 500, str(run)
         ((who, _),) = conn.execute("SELECT DISTINCT who, real FROM seen").fetchall()
         assert who == "alice"
     finally:
@@ -276,6 +279,10 @@ ESCAPES = [
 ]
 
 
+# Rights that alice lacks, and what a security-restricted operation may not do.
+REFUSALS = ["permission denied", "security-restricted", "security-definer", "must be superuser", "inside a transaction block"]
+
+
 @pytest.mark.parametrize("attempt", ESCAPES)
 def test_triggers_cannot_escape(conn, alice, space, from_remote, attempt):
     conn.execute(f"""
@@ -284,11 +291,11 @@ def test_triggers_cannot_escape(conn, alice, space, from_remote, attempt):
         CREATE TRIGGER escape BEFORE INSERT ON cvx_space.{space} FOR EACH ROW WHEN (new.entity_id = 'e1') EXECUTE FUNCTION escape()""")
     try:
         run = sync(alice, from_remote)
-        (letter,) = dead_letters(conn, from_remote)
-        assert run["records_written"] == 499 and "42501" in letter["message"], letter
+        assert (run["state"], run["records_written"]) == ("failed", 0), run["error"]
+        assert any(words in run["error"] for words in REFUSALS), run["error"]
         assert conn.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'alice'").fetchone() == (False,)
     finally:
-        conn.execute("DROP FUNCTION escape CASCADE; DELETE FROM cvx.dead_letter WHERE source = 'remote'")
+        conn.execute("DROP FUNCTION escape CASCADE")
 
 
 def test_without_the_right_to_write(conn, alice, space, from_remote):
@@ -305,14 +312,14 @@ def test_row_level_security_holds(conn, alice, space, from_remote):
     """No row goes in that a policy forbids, and the source says what is in the way."""
     conn.execute("""
         ALTER TABLE cvx.embedding ENABLE ROW LEVEL SECURITY;
-        CREATE POLICY some ON cvx.embedding TO alice USING (entity_id < 'e3') WITH CHECK (entity_id < 'e3')""")
+        CREATE POLICY of_alice ON cvx.embedding TO alice USING (entity_id < 'e3') WITH CHECK (entity_id < 'e3')""")
     try:
         alice.execute("SELECT cvx.sync_source('remote')")
         row = until(lambda: (it := source(conn, from_remote))["last_error"] and it, 20, "an error")
         assert "row-level security" in row["last_error"]
         assert conn.execute(f"SELECT count(*) FROM cvx_space.{space} WHERE entity_id >= 'e3'").fetchone() == (0,)
     finally:
-        conn.execute("DROP POLICY some ON cvx.embedding; ALTER TABLE cvx.embedding DISABLE ROW LEVEL SECURITY")
+        conn.execute("DROP POLICY of_alice ON cvx.embedding; ALTER TABLE cvx.embedding DISABLE ROW LEVEL SECURITY")
 
 
 def test_owner_dropped(conn, cluster, space):
@@ -347,10 +354,11 @@ class TestSecrets:
             create_source(bob, "borrowed", "postgres", space, remote_config(cluster, {"secret": "alices"}))
         except psycopg.errors.InsufficientPrivilege:
             return
-        run = sync(bob, "borrowed")
-        assert run["state"] == "failed" and run["records_read"] == 0 and "secret" in run["error"]
+        bob.execute("SELECT cvx.sync_source('borrowed')")
+        row = until(lambda: (it := source(bob, "borrowed"))["last_error"] and it, 20, "an error")
+        assert "must be owner of secret" in row["last_error"] and not runs(bob, "borrowed")
 
-    def test_missing_one_is_named(self, cluster, alice, space):
+    def test_missing_one_is_named(self, cluster, conn, alice, space):
         try:
             create_source(alice, "lacking", "postgres", space, remote_config(cluster, {"secret": "not-there"}))
         except psycopg.Error as error:
@@ -361,29 +369,29 @@ class TestSecrets:
         assert "not-there" in row["last_error"]
         keep_secret(alice, "not-there", ENVIRONMENT_CANARY)
         alice.execute("SELECT cvx.sync_source('lacking')")
-        has_rows(alice, space, 500)
+        has_rows(conn, space, 500)
         alice.execute("SELECT cvx.drop_secret('not-there')")
 
-    def test_from_the_environment(self, cluster, alice, space):
+    def test_from_the_environment(self, cluster, conn, alice, space):
         """Only of what cvx.source_environment lists; by default names that begin with CVX_."""
         create_source(alice, "env", "postgres", space, remote_config(cluster, {"env": "CVX_TEST_PASSWORD"}))
         sync(alice, "env")
-        has_rows(alice, space, 500)
+        has_rows(conn, space, 500)
         for name in ("OTHER_PASSWORD", "PATH"):
             alice.execute(
                 "SELECT cvx.alter_source('env', config => %s)", (Jsonb(remote_config(cluster, {"env": name})),)
             )
-            run = sync(alice, "env")
-            assert run["state"] == "failed" and name in run["error"]
+            alice.execute("SELECT cvx.sync_source('env')")
+            until(lambda: name in (source(conn, "env")["last_error"] or ""), 20, f"an error that names {name}")
 
-    def test_replaced_value_is_used(self, cluster, alice, space):
+    def test_replaced_value_is_used(self, cluster, conn, alice, space):
         keep_secret(alice, "changing", "wrong")
         create_source(alice, "changing", "postgres", space, remote_config(cluster, {"secret": "changing"}))
         run = sync(alice, "changing")
-        assert run["state"] == "failed" and rows(alice, space) == 0
+        assert run["state"] == "failed" and rows(conn, space) == 0
         keep_secret(alice, "changing", ENVIRONMENT_CANARY)
         alice.execute("SELECT cvx.resume_source('changing'), cvx.sync_source('changing')")
-        has_rows(alice, space, 500)
+        has_rows(conn, space, 500)
 
     def test_seen_nowhere(self, cluster, conn, alice, space):
         """S10: after it was made, used and refused, and after a crash, a secret stands in its table and nowhere else."""
@@ -448,14 +456,14 @@ class TestSecrets:
 class TestEncryption:
     """S12: plain text is never silent."""
 
-    def test_postgres_without_tls(self, cluster, alice, space):
+    def test_postgres_without_tls(self, cluster, conn, alice, space):
         keep_secret(alice, "remote", ENVIRONMENT_CANARY)
         config = remote_config(cluster, {"secret": "remote"})
         del config["sslmode"]
         create_source(alice, "tls", "postgres", space, config)
         alice.execute("SELECT cvx.sync_source('tls')")
         row = until(lambda: (it := source(alice, "tls"))["last_error"] and it, 30, "an error")
-        assert rows(alice, space) == 0 and any(word in row["last_error"].lower() for word in ("tls", "ssl")), row[
+        assert rows(conn, space) == 0 and any(word in row["last_error"].lower() for word in ("tls", "ssl")), row[
             "last_error"
         ]
 

@@ -291,7 +291,7 @@ class TestStream:
     def test_huge_message(self, conn, space, broker):
         """T19: one that no record is as large as; those around it are taken."""
         producer = broker.producer(**{"message.max.bytes": 20_000_000})
-        big = b'{"id": "e", "ts": 1, "vec": [' + b"1," * 3_000_000 + b"1]}"
+        big = b'{"id": "e", "ts": 1, "vec": [' + b"1," * 1_500_000 + b"1]}"
         for value in [*self.good(range(5)), big, *self.good(range(5, 10))]:
             producer.produce("t", value if isinstance(value, bytes) else json.dumps(value), partition=0)
         assert producer.flush(60) == 0
@@ -445,7 +445,7 @@ class TestErrors:
         conn.execute("SELECT cvx.alter_source('mended', config => %s)", (Jsonb(files_config(folder)),))
         has_rows(conn, space, 10)
         row = in_state(conn, "mended", "waiting")
-        assert row["failures"] == 0 and row["last_error"] is None
+        assert row["failures"] == 0 and row["last_success_at"] > row["last_error_at"]
 
     def test_backs_off_and_recovers(self, conn, space):
         """T16: a peer that refuses: each attempt later than the one before; another word and it is tried at once."""

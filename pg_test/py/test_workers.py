@@ -123,8 +123,9 @@ def test_terminated_workers_come_back(cluster, busy, work):
             locker.execute("LOCK TABLE cvx_space.s IN ACCESS EXCLUSIVE MODE")
             conn.execute("SELECT cvx.sync_source('files')")
             until(lambda: waits_for_lock(cluster, busy), BACK, "the writer waits for the lock")
-        for number in range(ROUNDS):
-            role = ("ingest", "scheduler", "ingest", "launcher")[number % 4]
+        # So often that it would be taken for a loop of crashes, were it counted as one.
+        for number in range(max(ROUNDS, 24) if work == "silent peer" else ROUNDS):
+            role = ("ingest", "scheduler", "ingest", "ingest", "launcher", "ingest")[number % 6]
             pids = all_workers(cluster, busy)
             if work == "locked table" and role == "ingest":
                 until(lambda: waits_for_lock(cluster, busy), BACK, "the writer waits for the lock")
@@ -133,6 +134,7 @@ def test_terminated_workers_come_back(cluster, busy, work):
         locker.rollback()
         if work == "locked table":
             has_rows(conn, "s", 10_000)
+        assert source(conn, "stream")["state"] in ("running", "queued", "backing off"), source(conn, "stream")
 
 
 def waits_for_lock(cluster, name) -> bool:
@@ -157,20 +159,20 @@ def test_fast_restarts(cluster, busy):
 
 
 def test_fast_stop_while_a_commit_waits_for_a_standby(cluster, busy):
-    """T02: a standby that never comes holds up the writer's commit, and not the stop."""
-    with cluster.connect(busy) as conn:
+    """T02: a standby that never comes holds up neither the writer nor the stop."""
+    with cluster.connect(busy, options="-c synchronous_commit=local") as conn:
         conn.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         conn.execute("SELECT pg_reload_conf()")
         try:
-            waits = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cvx %' AND wait_event = 'SyncRep'"
-            conn.execute("SET synchronous_commit = local")
             conn.execute("SELECT cvx.sync_source('files', true)")
-            until(lambda: conn.execute(waits).fetchone()[0] > 0, BACK, "a worker waits for the standby")
+            has_rows(conn, "s", 10_000)
+            conn.execute("SELECT cvx.sync_source('files', true)")
             took = cluster.stop()
         finally:
             (cluster.data / "postgresql.auto.conf").write_text("")
-            if not cluster.is_running():
-                cluster.start()
+            if cluster.is_running():
+                cluster.stop()
+            cluster.start()
     assert took < SOON
     all_workers(cluster, busy)
 
@@ -360,18 +362,14 @@ class TestExtension:
             with cluster.connect("owned", user="leaver") as theirs:
                 create_source(theirs, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
             all_workers(cluster, "owned")
-            conn.execute("DROP OWNED BY leaver")
-            states = until(
-                lambda: (
-                    [s for s in conn.execute("SELECT state FROM cvx.sources") if s[0] != "running"]
-                    or conn.execute("SELECT count(*) FROM cvx.sources").fetchone() == (0,)
-                ),
-                BACK,
-            )
-            assert states
+            start = cluster.log_size()
+            conn.execute("DROP OWNED BY leaver; DROP ROLE leaver")
+            # The stream has nothing to write yet; asked for, it says what it lacks.
+            conn.execute("SELECT cvx.pause_source('stream'), cvx.resume_source('stream')")
+            until(lambda: "leaver" in (source(conn, "stream")["last_error"] or ""), BACK, "an error that names the owner")
+            time.sleep(1)
+            assert cluster.log(start).count("cvx ingest") <= 2, cluster.log(start)
         drop_database(cluster, "owned")
-        with cluster.connect() as conn:
-            conn.execute("DROP ROLE leaver")
 
 
 @pytest.mark.parametrize("role", ["ingest", "scheduler", "launcher"])
@@ -391,8 +389,7 @@ def test_killed_postmaster(cluster, busy):
     """T08: nobody outlives it, so that the next one starts."""
     for _ in range(max(2, ROUNDS // 5)):
         all_workers(cluster, busy)
-        cluster.kill_postmaster()
-        until(lambda: not cluster.processes(), 5, "all processes have ended")
+        assert cluster.kill_postmaster() < 5
         cluster.start()
     all_workers(cluster, busy)
 
