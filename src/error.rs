@@ -168,6 +168,10 @@ pub enum Error {
         kind: &'static str,
         limit: i64,
     },
+    /// A source in a server without background workers.
+    NoWorkers {
+        source: String,
+    },
     /// A source declared for one model, its space registered for another.
     OtherModel {
         source: String,
@@ -449,6 +453,11 @@ impl Error {
                 ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                 format!("a database has at most {limit} {kind}"),
             ),
+            Error::NoWorkers { source } => text(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("source {source:?} is declared, and this server runs no workers to read it"),
+            )
+            .hint("Add cvx to shared_preload_libraries in postgresql.conf and restart the server."),
             Error::OtherModel { source, space, model } => text(
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("source {source:?} is of model {model:?}, to which its space {space:?} does not belong"),

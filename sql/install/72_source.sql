@@ -195,6 +195,9 @@ CREATE VIEW cvx.workers AS
     SELECT w.pid, w.role, w.datname AS database, w.state, w.current_work, w.started_at, w.last_error,
            CASE WHEN NOT cvx._is_preloaded() THEN
                     'Add cvx to shared_preload_libraries in postgresql.conf and restart the server.'
+                WHEN w.role OPERATOR(pg_catalog.=) 'launcher'
+                     AND NOT pg_catalog.current_setting('cvx.workers')::bool THEN
+                    'Set cvx.workers to on in postgresql.conf and reload.'
                 WHEN w.role OPERATOR(pg_catalog.=) 'launcher' AND NOT cvx.is_enabled() THEN
                     'Workers do nothing in this database until SELECT cvx.enable().'
            END AS hint

@@ -9,7 +9,7 @@ use crate::catalog::source::{self, Declared, Source};
 use crate::catalog::{activation, rights, secret, space::Space};
 use crate::error::Error;
 use crate::guc;
-use crate::workers::{poke, process::now};
+use crate::workers::{poke, process::now, shared};
 
 /// More than this and the declarations themselves would be the load.
 const MOST_SOURCES: i64 = 1000;
@@ -100,6 +100,10 @@ pub fn create(it: &Declared) -> Result<i32, ErrorReport> {
         Ok(source_id)
     })?;
     poke::workers();
+    if !shared::is_preloaded() {
+        let source = it.name.clone();
+        Error::NoWorkers { source }.warn();
+    }
     Ok(source_id)
 }
 
