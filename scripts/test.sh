@@ -15,7 +15,7 @@ count() {
 }
 
 cargo_unit_tests() {
-    cd "$ROOT" && CVX_PYTHON=$VENV/bin/python CVX_PG_BIN=$PRIVATE_BIN cargo --config "$PGRX_FLAGS" test --release \
+    cd "$ROOT" && RUST_TEST_THREADS=6 CVX_PYTHON=$VENV/bin/python CVX_PG_BIN=$PRIVATE_BIN cargo --config "$PGRX_FLAGS" test --release \
         --workspace --exclude cvx --features "$CONNECTORS" --no-fail-fast
 }
 

@@ -412,7 +412,8 @@ fn provenance_and_attrs() {
         records[1].produced_at,
         Some(-cvx_sources::time::PG_EPOCH_UNIX_MICROS)
     );
-    assert_eq!(records[0].attrs, Some(r#"{"score":0.5,"tag":"x\"y"}"#));
+    let attrs: Option<serde_json::Value> = records[0].attrs.map(|it| serde_json::from_str(it).unwrap());
+    assert_eq!(attrs, Some(serde_json::json!({"score": 0.5, "tag": "x\"y"})));
     assert_eq!(records[1].attrs, None);
 
     let mut json = config(&path, 1);
