@@ -14,8 +14,14 @@ pub fn is_enabled() -> Result<bool, ErrorReport> {
     let query = "SELECT EXISTS (SELECT FROM cvx.activation a
         WHERE a.system_identifier OPERATOR(pg_catalog.=) $1 AND a.database_oid OPERATOR(pg_catalog.=) $2)";
     let (system, database) = here();
-    let found = Spi::get_one_with_args::<bool>(query, &[system.into(), database.into()]).map_err(internal)?;
-    Ok(found.unwrap_or(false))
+    let arguments = [system.into(), database.into()];
+    let found = Spi::connect(|client| {
+        client
+            .select(query, Some(1), &arguments)?
+            .first()
+            .get_one::<bool>()
+    });
+    Ok(found.map_err(internal)?.unwrap_or(false))
 }
 
 pub fn enable() -> Result<(), ErrorReport> {

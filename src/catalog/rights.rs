@@ -14,8 +14,13 @@ pub fn current_user() -> pg_sys::Oid {
 /// A role's name.
 pub fn name_of(role: pg_sys::Oid) -> Result<String, ErrorReport> {
     let query = "SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) $1";
-    let name = Spi::get_one_with_args::<String>(query, &[role.into()]).map_err(internal)?;
-    Ok(name.unwrap_or_default())
+    let name = Spi::connect(|client| {
+        client
+            .select(query, Some(1), &[role.into()])?
+            .first()
+            .get_one::<String>()
+    });
+    Ok(name.map_err(internal)?.unwrap_or_default())
 }
 
 /// Whether the role may do what a role of this name may. Nobody may do what a role may that is gone, but a superuser.
@@ -45,8 +50,14 @@ pub fn reads_server_files(role: pg_sys::Oid) -> bool {
 pub fn as_extension_owner<T>(body: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T, ErrorReport> {
     let query =
         "SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'cvx'";
-    let owner = Spi::get_one::<pg_sys::Oid>(query).map_err(internal)?;
-    let owner = owner.unwrap_or_else(current_user);
+    // Not get_one, which counts as writing: this is asked on standbys too.
+    let owner = Spi::connect(|client| {
+        client
+            .select(query, Some(1), &[])?
+            .first()
+            .get_one::<pg_sys::Oid>()
+    });
+    let owner = owner.map_err(internal)?.unwrap_or_else(current_user);
     with_user(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE, body)
 }
 

@@ -1,5 +1,7 @@
 //! Declaring and steering sources. DDL: sql/install/72_source.sql and 74_config.sql.
 
+use std::ffi::CStr;
+
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -12,6 +14,12 @@ use crate::workers::poke;
 
 fn required<T>(function: &'static str, argument: &'static str, value: Option<T>) -> Result<T, ErrorReport> {
     Ok(value.ok_or(Error::NullArgument { function, argument })?)
+}
+
+/// Refuses in a read-only transaction, and so on a standby, what is about to write.
+fn will_write(function: &CStr) {
+    // SAFETY: raises an error or does nothing, with a C string.
+    unsafe { pg_sys::PreventCommandIfReadOnly(function.as_ptr()) }
 }
 
 /// An empty text takes away what a function's NULL leaves as it is.
@@ -32,6 +40,7 @@ fn create_source(
     model: Option<String>,
     time_zone: Option<String>,
 ) -> Result<i32, ErrorReport> {
+    will_write(c"cvx.create_source()");
     const NAME: &str = "cvx.create_source";
     declare::create(&Declared {
         name: required(NAME, "name", name)?,
@@ -58,6 +67,7 @@ fn alter_source(
     time_zone: Option<String>,
     space: Option<String>,
 ) -> Result<(), ErrorReport> {
+    will_write(c"cvx.alter_source()");
     let before = declare::owned(required("cvx.alter_source", "name", name)?)?;
     let old = before.declared.clone();
     let declared = Declared {
@@ -75,6 +85,7 @@ fn alter_source(
 
 #[pg_extern(sql = false)]
 fn drop_source(name: Option<&str>) -> Result<(), ErrorReport> {
+    will_write(c"cvx.drop_source()");
     let it = declare::owned(required("cvx.drop_source", "name", name)?)?;
     poke::workers();
     rights::as_extension_owner(|| source::delete(it.source_id))
@@ -82,6 +93,7 @@ fn drop_source(name: Option<&str>) -> Result<(), ErrorReport> {
 
 #[pg_extern(sql = false)]
 fn sync_source(name: Option<&str>, full: Option<bool>) -> Result<(), ErrorReport> {
+    will_write(c"cvx.sync_source()");
     let it = declare::owned(required("cvx.sync_source", "name", name)?)?;
     let request = if full == Some(true) { "full" } else { "sync" };
     poke::workers();
@@ -93,6 +105,7 @@ fn sync_source(name: Option<&str>, full: Option<bool>) -> Result<(), ErrorReport
 
 #[pg_extern(sql = false)]
 fn pause_source(name: Option<&str>) -> Result<(), ErrorReport> {
+    will_write(c"cvx.pause_source()");
     let it = declare::owned(required("cvx.pause_source", "name", name)?)?;
     poke::workers();
     let reason = format!("paused by {}", rights::name_of(rights::current_user())?);
@@ -101,6 +114,7 @@ fn pause_source(name: Option<&str>) -> Result<(), ErrorReport> {
 
 #[pg_extern(sql = false)]
 fn resume_source(name: Option<&str>) -> Result<(), ErrorReport> {
+    will_write(c"cvx.resume_source()");
     let it = declare::owned(required("cvx.resume_source", "name", name)?)?;
     poke::workers();
     rights::as_extension_owner(|| {
@@ -114,6 +128,7 @@ fn resume_source(name: Option<&str>) -> Result<(), ErrorReport> {
 
 #[pg_extern(sql = false)]
 fn replay_dead_letters(source: Option<&str>, reasons: Option<Vec<String>>) -> Result<i64, ErrorReport> {
+    will_write(c"cvx.replay_dead_letters()");
     let it = declare::owned(required("cvx.replay_dead_letters", "source", source)?)?;
     poke::workers();
     rights::as_extension_owner(|| {
@@ -124,6 +139,7 @@ fn replay_dead_letters(source: Option<&str>, reasons: Option<Vec<String>>) -> Re
 
 #[pg_extern(sql = false)]
 fn create_secret(name: Option<&str>, value: Option<&str>, replace: Option<bool>) -> Result<(), ErrorReport> {
+    will_write(c"cvx.create_secret()");
     const NAME: &str = "cvx.create_secret";
     let (name, value) = (required(NAME, "name", name)?, required(NAME, "value", value)?);
     declare::check_name("secret", name)?;
@@ -144,6 +160,7 @@ fn create_secret(name: Option<&str>, value: Option<&str>, replace: Option<bool>)
 
 #[pg_extern(sql = false)]
 fn drop_secret(name: Option<&str>) -> Result<(), ErrorReport> {
+    will_write(c"cvx.drop_secret()");
     let name = required("cvx.drop_secret", "name", name)?;
     let owned = || name.to_owned();
     let Some((owner, _)) = rights::as_extension_owner(|| secret::load(name))? else {
@@ -179,6 +196,9 @@ fn apply_config(
     ErrorReport,
 > {
     let toml = required("cvx.apply_config", "toml", toml)?;
+    if dry_run != Some(true) {
+        will_write(c"cvx.apply_config()");
+    }
     let done = config::apply(toml, dry_run == Some(true))?;
     Ok(TableIterator::new(
         done.into_iter().map(|it| (it.kind, it.name, it.action)),
@@ -197,12 +217,14 @@ fn is_enabled() -> Result<bool, ErrorReport> {
 
 #[pg_extern(sql = false)]
 fn enable() -> Result<(), ErrorReport> {
+    will_write(c"cvx.enable()");
     poke::workers();
     rights::as_extension_owner(activation::enable)
 }
 
 #[pg_extern(sql = false)]
 fn disable() -> Result<(), ErrorReport> {
+    will_write(c"cvx.disable()");
     poke::workers();
     rights::as_extension_owner(activation::disable)
 }
