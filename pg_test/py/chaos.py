@@ -71,7 +71,7 @@ class Chaos:
                         before = self.written()
                         self.feed(number, feeding)
                         # In the middle of the work, not before it: a consumer takes its time to join its group again.
-                        until(lambda: self.written() > before, 60, "something new is written")
+                        self.until_all(lambda: self.written() > before, 120, "something new is written")
                     self.fault(number)
                 self.heal()
                 caught_up = time.monotonic()
@@ -160,6 +160,16 @@ class Chaos:
         body = sink.getvalue().to_pybytes()
         self.s3.put_object(Bucket=BUCKET, Key=f"in/{file:05}.parquet", Body=body)
 
+    def until_all(self, condition, seconds: float, what: str):
+        """`until`, whose error says how the sources are."""
+        try:
+            return until(condition, seconds, what, every=0.2)
+        except AssertionError as error:
+            with self.cluster.connect("chaos") as conn:
+                states = [source(conn, name) for name in ("kafka", "s3")]
+                last = [runs(conn, name)[-3:] for name in ("kafka", "s3")]
+            raise AssertionError(f"{error}; {states}; {last}; {self.cluster.log()[-4000:]}") from None
+
     def written(self) -> int:
         """Records of the topic that became rows or dead letters."""
         query = "SELECT 1 + (SELECT count(*) FROM cvx_space.k) + (SELECT count(*) FROM cvx.dead_letter WHERE source = 'kafka')"
@@ -239,9 +249,10 @@ class Chaos:
         self.kafka.command("up -1")
 
     def broker_errors(self):
-        # Storage error, not leader, timed out, and the connection closed.
+        # Storage error, not leader, timed out, and the connection closed: after each of those a client waits longer, up to
+        # 10 s, before it connects again.
         for code in self.rng.sample([56, 6, 7, -195], 2):
-            self.kafka.command(f"error Fetch {code} {self.rng.randint(1, 20)}")
+            self.kafka.command(f"error Fetch {code} {self.rng.randint(1, 3 if code == -195 else 20)}")
         self.kafka.command(f"error OffsetCommit {self.rng.choice([16, 27, 22])} 2")
 
     def s3_unavailable(self):
@@ -282,11 +293,9 @@ class Chaos:
                 return all(have >= want for have, want in zip(found, wanted))
 
         try:
-            until(all_there, CATCH_UP, "all is there", every=0.5)
-        except AssertionError:
-            with self.cluster.connect("chaos") as conn:
-                states = [source(conn, name) for name in ("kafka", "s3")]
-            raise AssertionError(f"rows and dead letters are {found}, not {wanted}; {states}") from None
+            self.until_all(all_there, CATCH_UP, "all is there")
+        except AssertionError as error:
+            raise AssertionError(f"rows and dead letters are {found}, not {wanted}; {error}") from None
 
     def verify(self) -> dict:
         """The tables hold what the sources hold, value by value; every malformed record is a dead letter, once."""

@@ -29,9 +29,6 @@ def peer():
 @pytest.fixture(scope="module")
 def cluster():
     with Cluster() as it:
-        it.files = data_folder(it, "many")
-        for number in range(20):
-            write_parquet(it.files, f"{number:03}.parquet", number * 500, 500)
         yield it
 
 
@@ -57,11 +54,15 @@ def busy(cluster, peer):
 
 
 def make_busy(cluster, peer, name):
+    files = cluster.folder / "files" / "many"
+    if not files.exists():
+        for number in range(20):
+            write_parquet(data_folder(cluster, "many") if not number else files, f"{number:03}.parquet", number * 500, 500)
     cluster.create_database(name)
     with cluster.connect(name) as conn:
         conn.execute("SELECT cvx.create_space('s', 4)")
         create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
-        create_source(conn, "files", "s3_parquet", "s", files_config(cluster.files, batch_rows=100))
+        create_source(conn, "files", "s3_parquet", "s", files_config(files, batch_rows=100))
     all_workers(cluster, name)
 
 
@@ -107,7 +108,7 @@ def test_a_database_has_three_processes(cluster, busy):
         [("cvx launcher", None), ("cvx scheduler", busy), ("cvx ingest", busy)], key=str
     )
     titles = [title for _, title in cluster.processes() if "cvx " in title]
-    assert len(titles) == 3 + 0 * len(titles), titles
+    assert len(titles) == 3, titles
 
 
 def terminate(cluster, pid) -> bool:
@@ -365,7 +366,10 @@ class TestExtension:
             start = cluster.log_size()
             conn.execute("DROP OWNED BY leaver; DROP ROLE leaver")
             # The stream has nothing to write yet; asked for, it says what it lacks.
-            conn.execute("SELECT cvx.pause_source('stream'), cvx.resume_source('stream')")
+            conn.execute("SELECT cvx.pause_source('stream')")
+            in_state(conn, "stream", "paused")
+            until(lambda: not conn.execute("SELECT FROM cvx.sync_run WHERE state = 'running'").fetchall(), BACK)
+            conn.execute("SELECT cvx.resume_source('stream')")
             until(lambda: "leaver" in (source(conn, "stream")["last_error"] or ""), BACK, "an error that names the owner")
             time.sleep(1)
             assert cluster.log(start).count("cvx ingest") <= 2, cluster.log(start)
@@ -433,24 +437,24 @@ def test_a_crash_loop_slows_down(cluster, busy):
     assert max(gaps) < 20, gaps
 
 
-def test_idle_cost(cluster):
+def test_idle_cost():
     """An idle database: its processes, and the processor time that they take."""
-    cluster.create_database("idle")
-    with cluster.connect("idle") as conn:
-        conn.execute("SELECT cvx.create_space('s', 4)")
-        create_source(conn, "files", "s3_parquet", "s", files_config(cluster.files), schedule="0 2 * * *")
-        until(lambda: cluster.workers("scheduler", "idle"), BACK)
-        in_state(conn, "files", "waiting")
-    time.sleep(2)
-    ours = [pid for pid, title in cluster.processes() if "cvx " in title]
-    assert len([1 for _, title in cluster.processes() if "cvx " in title]) <= 3
-    seconds = 10
-    before = sum(map(cpu_seconds, ours))
-    time.sleep(seconds)
-    share = (sum(map(cpu_seconds, ours)) - before) / seconds
-    print(f"idle: {len(ours)} processes, {100 * share:.2f} % of a core")
-    assert share < 0.005
-    drop_database(cluster, "idle")
+    with Cluster() as cluster:
+        cluster.create_database("idle")
+        with cluster.connect("idle") as conn:
+            conn.execute("SELECT cvx.create_space('s', 4)")
+            create_source(conn, "files", "s3_parquet", "s", files_config("/tmp"), schedule="0 2 * * *")
+            until(lambda: cluster.workers("scheduler", "idle"), BACK)
+            in_state(conn, "files", "waiting")
+        time.sleep(2)
+        ours = [pid for pid, title in cluster.processes() if "cvx " in title]
+        assert 2 <= len(ours) <= 3
+        seconds = 10
+        before = sum(map(cpu_seconds, ours))
+        time.sleep(seconds)
+        share = (sum(map(cpu_seconds, ours)) - before) / seconds
+        print(f"idle: {len(ours)} processes, {100 * share:.2f} % of a core")
+        assert share < 0.005
 
 
 def cpu_seconds(pid: int) -> float:
@@ -499,7 +503,8 @@ def test_log_volume_with_unreachable_peers(cluster):
         conn.execute("SELECT cvx.sync_source('postgres'), cvx.sync_source('s3')")
         for name in ("postgres", "s3"):
             row = in_state(conn, name, "backing off")
-            assert row["failures"] >= 1 and row["next_attempt_at"] is not None and "127.0.0.1" in row["last_error"]
+            assert row["failures"] >= 1 and row["next_attempt_at"] is not None
+            assert any(peer in row["last_error"] for peer in ("127.0.0.1", 'bucket "bucket"'))
         time.sleep(15)
         logged = [line for line in cluster.log(start).splitlines() if "cvx ingest" in line]
         # A line a source and minute; three sources, less than a minute.
@@ -558,7 +563,8 @@ def test_standby_and_promotion(peer):
             assert standby.workers() == []
             with standby.connect("d") as conn:
                 assert conn.execute("SELECT cvx.drift('{[1,0]@2026-01-01, [0,1]@2026-01-02}')").fetchone() == (1.0,)
-                conn.execute("TABLE cvx.workers")
+                for reading in ("TABLE cvx.workers", "TABLE cvx.sources", "TABLE cvx.stat_progress_sync", "SELECT cvx.dump_config()"):
+                    conn.execute(reading)
                 for call in (
                     "cvx.sync_source('files')",
                     "cvx.pause_source('files')",
@@ -591,12 +597,11 @@ def test_no_worker_slots(peer):
             errors = [error for (error,) in conn.execute("SELECT last_error FROM cvx.workers") if error]
             assert any("slot" in error for error in errors), errors
         # A slot that comes free is taken.
-        used = cluster.workers("ingest")
         names = [name for name in ("a", "b", "c") if cluster.workers("%", name)]
         with cluster.connect() as conn:
             conn.execute(f"DROP DATABASE {names[0]} WITH (FORCE)")
         others = [name for name in ("a", "b", "c") if name != names[0]]
-        until(lambda: any(cluster.workers("ingest", name) for name in others), 30, f"another ingest worker than {used}")
+        until(lambda: any(cluster.workers("%", name) for name in others), 30, "a worker in another database")
         assert cluster.faults() == []
 
 
