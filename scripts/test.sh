@@ -14,8 +14,11 @@ count() {
     if [ "$failed" != 0 ]; then BROKEN+=("$1 ($LOGS/$1.log)"); fi
 }
 
+# More threads than processors, since tests of connectors wait for their peers; few arenas of malloc, since tests of damaged
+# files bound the address space.
 cargo_unit_tests() {
-    cd "$ROOT" && RUST_TEST_THREADS=6 CVX_PYTHON=$VENV/bin/python CVX_PG_BIN=$PRIVATE_BIN cargo --config "$PGRX_FLAGS" test --release \
+    export RUST_TEST_THREADS=6 MALLOC_ARENA_MAX=2
+    cd "$ROOT" && CVX_PYTHON=$VENV/bin/python CVX_PG_BIN=$PRIVATE_BIN cargo --config "$PGRX_FLAGS" test --release \
         --workspace --exclude cvx --features "$CONNECTORS" --no-fail-fast
 }
 
