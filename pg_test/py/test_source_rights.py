@@ -12,7 +12,6 @@ from psycopg.types.json import Jsonb
 from sources import (
     create_source,
     data_folder,
-    dead_letters,
     files_config,
     has_rows,
     kafka_config,
@@ -280,7 +279,13 @@ ESCAPES = [
 
 
 # Rights that alice lacks, and what a security-restricted operation may not do.
-REFUSALS = ["permission denied", "security-restricted", "security-definer", "must be superuser", "inside a transaction block"]
+REFUSALS = [
+    "permission denied",
+    "security-restricted",
+    "security-definer",
+    "must be superuser",
+    "inside a transaction block",
+]
 
 
 @pytest.mark.parametrize("attempt", ESCAPES)

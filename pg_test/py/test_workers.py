@@ -19,6 +19,11 @@ SOON = 2.0
 BACK = 15
 
 
+def rounds(few: int) -> int:
+    """How often a test does what takes it longer: rarely, unless many rounds are wanted."""
+    return few if ROUNDS < 100 else ROUNDS
+
+
 @pytest.fixture(scope="module")
 def peer():
     """Takes connections and never answers: what a connector has to be torn away from."""
@@ -57,7 +62,9 @@ def make_busy(cluster, peer, name):
     files = cluster.folder / "files" / "many"
     if not files.exists():
         for number in range(20):
-            write_parquet(data_folder(cluster, "many") if not number else files, f"{number:03}.parquet", number * 500, 500)
+            write_parquet(
+                data_folder(cluster, "many") if not number else files, f"{number:03}.parquet", number * 500, 500
+            )
     cluster.create_database(name)
     with cluster.connect(name) as conn:
         conn.execute("SELECT cvx.create_space('s', 4)")
@@ -111,6 +118,10 @@ def test_a_database_has_three_processes(cluster, busy):
     assert len(titles) == 3, titles
 
 
+def say(what: str, times: list[float]) -> None:
+    print(f"{what}: median {statistics.median(times):.3f} s, longest {max(times):.3f} s, {len(times)} times")
+
+
 def terminate(cluster, pid) -> bool:
     with cluster.connect() as conn:
         return conn.execute("SELECT pg_terminate_backend(%s, %s)", (pid, int(SOON * 1000))).fetchone()[0]
@@ -124,17 +135,21 @@ def test_terminated_workers_come_back(cluster, busy, work):
             locker.execute("LOCK TABLE cvx_space.s IN ACCESS EXCLUSIVE MODE")
             conn.execute("SELECT cvx.sync_source('files')")
             until(lambda: waits_for_lock(cluster, busy), BACK, "the writer waits for the lock")
+        times = []
         # So often that it would be taken for a loop of crashes, were it counted as one.
         for number in range(max(ROUNDS, 24) if work == "silent peer" else ROUNDS):
             role = ("ingest", "scheduler", "ingest", "ingest", "launcher", "ingest")[number % 6]
             pids = all_workers(cluster, busy)
             if work == "locked table" and role == "ingest":
                 until(lambda: waits_for_lock(cluster, busy), BACK, "the writer waits for the lock")
+            started = time.monotonic()
             assert terminate(cluster, pids[role]), f"round {number}: {role} did not end"
+            times.append(time.monotonic() - started)
             until(lambda: all_workers(cluster, busy)[role] != pids[role], BACK, f"a new {role}")
         locker.rollback()
         if work == "locked table":
             has_rows(conn, "s", 10_000)
+        say(f"SIGTERM, {work}", times)
         assert source(conn, "stream")["state"] in ("running", "queued", "backing off"), source(conn, "stream")
 
 
@@ -156,7 +171,7 @@ def test_fast_restarts(cluster, busy):
         times.append(cluster.restart())
     assert max(times) < SOON, times
     all_workers(cluster, busy)
-    print(f"fast stop: median {statistics.median(times):.3f} s, longest {max(times):.3f} s of {len(times)}")
+    say("fast stop", times)
 
 
 def test_fast_stop_while_a_commit_waits_for_a_standby(cluster, busy):
@@ -196,13 +211,19 @@ class TestOwnDatabase:
     """T04: commands that want the database for themselves."""
 
     def test_drop(self, cluster, peer):
-        for _ in range(max(3, ROUNDS // 4)):
+        times = []
+        for number in range(rounds(3)):
             make_busy(cluster, peer, "mine")
+            with cluster.connect("mine") as conn:
+                conn.execute("SELECT cvx.sync_source('files')")
+            time.sleep(0.01 * (number % 10))
             with cluster.connect() as conn:
                 started = time.monotonic()
                 conn.execute("DROP DATABASE mine")
-                assert time.monotonic() - started < SOON
+                times.append(time.monotonic() - started)
             assert not cluster.workers("%", "mine")
+        say("DROP DATABASE in the middle of a sync", times)
+        assert max(times) < SOON, times
 
     def test_drop_that_fails_brings_them_back(self, cluster, busy):
         all_workers(cluster, busy)
@@ -219,7 +240,7 @@ class TestOwnDatabase:
             with cluster.connect("forced") as conn:
                 conn.execute("SELECT cvx.create_space('s', 4)")
                 create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
-            time.sleep(0.02 * number)
+            time.sleep(0.02 * (number % 10))
             with cluster.connect() as conn:
                 conn.execute("DROP DATABASE forced WITH (FORCE)")
 
@@ -240,7 +261,7 @@ class TestOwnDatabase:
 
     def test_template(self, cluster, busy):
         with cluster.connect() as conn:
-            for _ in range(max(3, ROUNDS // 4)):
+            for _ in range(rounds(3)):
                 all_workers(cluster, busy)
                 conn.execute(f'CREATE DATABASE copied TEMPLATE "{busy}"')
                 conn.execute("DROP DATABASE copied")
@@ -320,17 +341,21 @@ class TestExtension:
         with cluster.connect(busy) as conn:
             assert source(conn, "stream")["state"] in ("running", "backing off")
 
-    def test_dropped_in_the_middle_of_a_sync(self, cluster, busy):
-        start = cluster.log_size()
-        with cluster.connect(busy) as conn:
-            conn.execute("SELECT cvx.sync_source('files')")
-            until(lambda: source(conn, "files")["state"] == "running" or source(conn, "files")["last_success_at"], BACK)
-            started = time.monotonic()
-            conn.execute("DROP EXTENSION cvx CASCADE")
-            no_workers(cluster, busy, SOON)
-            assert time.monotonic() - started < SOON + 1
-        time.sleep(2)
-        assert cluster.log(start).count("ERROR") <= 2, cluster.log(start)
+    def test_dropped_in_the_middle_of_a_sync(self, cluster, peer):
+        start, times = cluster.log_size(), []
+        for number in range(rounds(3)):
+            make_busy(cluster, peer, "without")
+            with cluster.connect("without") as conn:
+                conn.execute("SELECT cvx.sync_source('files')")
+                time.sleep(0.01 * (number % 10))
+                started = time.monotonic()
+                conn.execute("DROP EXTENSION cvx CASCADE")
+                no_workers(cluster, "without", SOON)
+                times.append(time.monotonic() - started)
+            drop_database(cluster, "without")
+        say("DROP EXTENSION in the middle of a sync", times)
+        assert max(times) < SOON, times
+        assert cluster.log(start).count(" ERROR: ") <= len(times), cluster.log(start)
 
     def test_dropped_and_made_again(self, cluster, peer, busy):
         start = cluster.log_size()
@@ -370,7 +395,9 @@ class TestExtension:
             in_state(conn, "stream", "paused")
             until(lambda: not conn.execute("SELECT FROM cvx.sync_run WHERE state = 'running'").fetchall(), BACK)
             conn.execute("SELECT cvx.resume_source('stream')")
-            until(lambda: "leaver" in (source(conn, "stream")["last_error"] or ""), BACK, "an error that names the owner")
+            until(
+                lambda: "leaver" in (source(conn, "stream")["last_error"] or ""), BACK, "an error that names the owner"
+            )
             time.sleep(1)
             assert cluster.log(start).count("cvx ingest") <= 2, cluster.log(start)
         drop_database(cluster, "owned")
@@ -381,7 +408,7 @@ def test_killed_worker(cluster, busy, role):
     """T07: PostgreSQL restarts itself when a process that shares its memory dies like this."""
     with cluster.connect(busy) as conn:
         conn.execute("SELECT cvx.sync_source('files')")
-    for _ in range(max(2, ROUNDS // 5)):
+    for _ in range(max(2, ROUNDS // 10)):
         pids = all_workers(cluster, busy)
         cluster.kill(pids[role])
         until(lambda: all_workers(cluster, busy)[role] != pids[role], BACK, "all workers are back")
@@ -391,7 +418,7 @@ def test_killed_worker(cluster, busy, role):
 
 def test_killed_postmaster(cluster, busy):
     """T08: nobody outlives it, so that the next one starts."""
-    for _ in range(max(2, ROUNDS // 5)):
+    for _ in range(max(2, ROUNDS // 10)):
         all_workers(cluster, busy)
         assert cluster.kill_postmaster() < 5
         cluster.start()
@@ -563,7 +590,12 @@ def test_standby_and_promotion(peer):
             assert standby.workers() == []
             with standby.connect("d") as conn:
                 assert conn.execute("SELECT cvx.drift('{[1,0]@2026-01-01, [0,1]@2026-01-02}')").fetchone() == (1.0,)
-                for reading in ("TABLE cvx.workers", "TABLE cvx.sources", "TABLE cvx.stat_progress_sync", "SELECT cvx.dump_config()"):
+                for reading in (
+                    "TABLE cvx.workers",
+                    "TABLE cvx.sources",
+                    "TABLE cvx.stat_progress_sync",
+                    "SELECT cvx.dump_config()",
+                ):
                     conn.execute(reading)
                 for call in (
                     "cvx.sync_source('files')",

@@ -61,13 +61,16 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
 fn tell(poke: Poke) {
     // SAFETY: a plain variable of this process.
     let database = unsafe { pg_sys::MyDatabaseId };
-    if poke == Poke::Launcher {
-        shared::note_news(database);
-        shared::wake(shared::launcher().pid);
-    }
+    let mut has_workers = false;
     for (_, slot) in shared::slots() {
         if slot.database == database {
+            has_workers = true;
             shared::wake(slot.pid);
         }
+    }
+    // A database that was copied from another one is news to the launcher.
+    if poke == Poke::Launcher || !has_workers {
+        shared::note_news(database);
+        shared::wake(shared::launcher().pid);
     }
 }
