@@ -35,6 +35,7 @@ def cluster():
         "listen_addresses": "127.0.0.1",
         "port": port,
         "log_statement": "all",
+        "log_parameter_max_length": "0",
         "password_encryption": "scram-sha-256",
     }
     with Cluster(settings, env) as it:
@@ -103,7 +104,7 @@ def remote_config(cluster, password, **more) -> dict:
 
 
 def keep_secret(conn, name, value):
-    """As a bind parameter: the log of statements holds its value all the same if it logs parameters, and it does not here."""
+    """As a bind parameter: the server logs statements here, and not their parameters."""
     conn.execute("SELECT cvx.create_secret(%s, %s, true)", (name, value))
 
 
@@ -445,11 +446,7 @@ class TestSecrets:
                 conn.execute("SELECT cvx.drop_source(%s)", (name,))
         assert CANARY not in cluster.run("pg_dump", "d")
         assert not [title for _, title in cluster.processes() if CANARY in title]
-        logged = [
-            line
-            for line in cluster.log().splitlines()
-            if CANARY in line and "Parameters" not in line and "parameters" not in line
-        ]
+        logged = [line for line in cluster.log().splitlines() if CANARY in line]
         assert logged == []
         alice.close()
 
