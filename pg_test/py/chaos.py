@@ -308,10 +308,9 @@ class Chaos:
             self.verify_dead_letters(conn, "kafka", set(self.bad_positions))
             files = {f"in/{file:05}.parquet#{file % rows}" for file in range(self.plan.files)}
             self.verify_dead_letters(conn, "s3", files)
-            states = {name: source(conn, name) for name in ("kafka", "s3")}
             # Nobody was asked to do anything: no pause, no error to be mended.
-            assert states["kafka"]["state"] == "running", states
-            assert until(lambda: source(conn, "s3")["state"] == "waiting", 60), states
+            self.until_all(lambda: source(conn, "kafka")["state"] == "running", 60, "the stream runs")
+            self.until_all(lambda: source(conn, "s3")["state"] == "waiting", 60, "the files have been read")
             figures = {
                 "rows": self.expected()[0] + self.expected()[2],
                 "dead letters": self.expected()[1] + self.expected()[3],
