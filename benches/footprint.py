@@ -1,9 +1,9 @@
-"""What the worker processes cost: memory while sources offer 5 GB, processor time when idle, and the first call in a backend.
+"""What cvx's processes cost: memory while sources offer 5 GB, processor time when idle, a backend's first call.
 
-On servers of its own with 64 MB of shared buffers, which count in a process's memory as far as it touched them. Bars: the
-ingest worker under 300 MB; an idle database under 0.5 % of a core and at most three processes. What the first call of a
-function of cvx adds to a new connection is stated, with and without shared_preload_libraries. CVX_BENCH_GB sets another
-size, CVX_BENCH_RECORDS another number of Kafka records, CVX_BENCH_IDLE_S another idle time.
+On servers of its own with 64 MB of shared buffers, which count in a process's memory as far as it touched them. Bars:
+the ingest worker under 300 MB; an idle database under 0.5 % of a core and at most three processes. What the first
+call of a function of cvx adds to a new connection is stated, with and without shared_preload_libraries. CVX_BENCH_GB
+sets another size, CVX_BENCH_RECORDS another number of Kafka records, CVX_BENCH_IDLE_S another idle time.
 """
 
 import os
@@ -126,7 +126,8 @@ def first_call(server: Cluster) -> None:
             private.append(status_mb(pid, "RssAnon") - before[1])
             second.append(1000 * harness.seconds(lambda: conn.execute(query)))
     first, second, rss, private = map(statistics.median, (first, second, rss, private))
-    print(f"    first call {first:.2f} ms, second {second:.2f} ms; memory +{rss:.1f} MB, of it private +{private:.2f} MB")
+    times = f"first call {first:.2f} ms, second {second:.2f} ms"
+    print(f"    {times}; memory +{rss:.1f} MB, of it private +{private:.2f} MB")
 
 
 def main() -> bool:

@@ -1,6 +1,7 @@
 """A PostgreSQL source of 200 000 rows of 384 dimensions against psql COPY TO piped into psql COPY FROM.
 
-From another server, over TCP with a password, into the same empty partition with its primary key and checks. Bar: at least 0.7 times the rows per second. CVX_BENCH_ROWS sets another number of rows, CVX_BENCH_ROUNDS of rounds.
+From another server, over TCP with a password, into the same empty partition with its primary key and checks. Bar: at
+least 0.7 times the rows per second. CVX_BENCH_ROWS sets another number of rows, CVX_BENCH_ROUNDS of rounds.
 """
 
 import os
@@ -42,7 +43,8 @@ def fill(other: OtherServer) -> None:
 def pipe(conn, other: OtherServer) -> None:
     """The two psql that one writes without cvx, the first over TCP as the source's login."""
     copy_out = ["psql", "-XqAt", other.dsn, "-c", f"COPY ({QUERY}) TO STDOUT (FORMAT binary)"]
-    copy_in = ["psql", "-Xq", "-d", conn.info.dbname, "-c", f"COPY cvx_space.bench ({COLUMNS}) FROM STDIN (FORMAT binary)"]
+    into = f"COPY cvx_space.bench ({COLUMNS}) FROM STDIN (FORMAT binary)"
+    copy_in = ["psql", "-Xq", "-d", conn.info.dbname, "-c", into]
     with subprocess.Popen(copy_out, stdout=subprocess.PIPE) as source:
         subprocess.run(copy_in, stdin=source.stdout, check=True)
     assert source.returncode == 0

@@ -1,9 +1,9 @@
 """An incremental S3 sync that finds 10 000 new 768-dimensional records among 1 000 000 old, against DuckDB.
 
-DuckDB (httpfs and its postgres extension) is told the new file and inserts its records into the same partition, in the
-faster of two ways: as text, or as real[] into a staging table from which the server casts them. Bars: at most 1.5 times
-DuckDB's time; at most 1.2 times the bytes that the needed columns of the new file take. Both read moto's S3 server through
-a proxy that counts. CVX_BENCH_OLD sets another number of old records, CVX_BENCH_ROUNDS of rounds.
+DuckDB (httpfs and its postgres extension) is told the new file and inserts its records into the same partition, in
+the faster of two ways: as text, or as real[] into a staging table from which the server casts them. Bars: at most 1.5
+times DuckDB's time; at most 1.2 times the bytes that the needed columns of the new file take. Both read moto's S3
+server through a proxy that counts. CVX_BENCH_OLD sets another number of old records, CVX_BENCH_ROUNDS of rounds.
 """
 
 import importlib
@@ -64,8 +64,9 @@ class Bucket:
         )
         pq.write_table(table, self.path, compression="zstd", row_group_size=2_500)
         self.client.upload_file(str(self.path), BUCKET, key(number))
-        groups = pq.ParquetFile(self.path).metadata
-        chunks = (groups.row_group(g).column(c) for g in range(groups.num_row_groups) for c in range(groups.num_columns))
+        file = pq.ParquetFile(self.path).metadata
+        groups = (file.row_group(number) for number in range(file.num_row_groups))
+        chunks = (group.column(number) for group in groups for number in range(group.num_columns))
         return sum(chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in COLUMNS)
 
 
@@ -136,7 +137,8 @@ def main() -> bool:
             bucket.put(number)
         create_source(conn, moto, endpoint)
         took = harness.seconds(lambda: harness.sync(conn, "daily"))
-        print(f"  first sync of {old_files * PER_FILE} records: {took:.1f} s, {old_files * PER_FILE / took:.0f} records/s")
+        old = old_files * PER_FILE
+        print(f"  first sync of {old} records: {took:.1f} s, {old / took:.0f} records/s")
         conn.execute("VACUUM ANALYZE cvx_space.bench")
         duck = Duck(conn, moto, endpoint)
 
@@ -164,7 +166,7 @@ def main() -> bool:
     # The first round warms up.
     medians = {name: statistics.median(each[1:]) for name, each in times.items()}
     for name, took in medians.items():
-        print(f"  {name}: {took:.2f} s for {PER_FILE} new records among {old_files * PER_FILE}")
+        print(f"  {name}: {took:.2f} s for {PER_FILE} new records among {old}")
     print(f"  bytes that the run reports over the new records' own: {statistics.median(reported):.3f}")
     cvx, *others = medians.values()
     holds = harness.report("time over DuckDB's", cvx / min(others), 1.5, at_least=False)
