@@ -51,7 +51,7 @@ def no_faults(request):
 
 @pytest.fixture
 def busy(cluster, peer):
-    """The name of a database with all of its workers at work: a stream whose broker never answers, and files."""
+    """The name of a database with all of its workers at work: each kind of source at a peer that never answers, and files."""
     name = f"d{time.monotonic_ns()}"
     make_busy(cluster, peer, name)
     yield name
@@ -70,6 +70,19 @@ def make_busy(cluster, peer, name):
         conn.execute("SELECT cvx.create_space('s', 4)")
         create_source(conn, "stream", "kafka", "s", kafka_config(f"127.0.0.1:{peer.port}", "t"))
         create_source(conn, "files", "s3_parquet", "s", files_config(files, batch_rows=100))
+        silent = {"endpoint": f"http://127.0.0.1:{peer.port}", "bucket": "b", "allow_http": True, "anonymous": True}
+        create_source(conn, "silent-s3", "s3_parquet", "s", silent)
+        conn.execute("SELECT cvx.create_secret('p', 'x')")
+        silent = {
+            "host": "127.0.0.1",
+            "port": peer.port,
+            "dbname": "d",
+            "user": "u",
+            "table": "t",
+            "sslmode": "disable",
+        }
+        create_source(conn, "silent-postgres", "postgres", "s", {**silent, "password": {"secret": "p"}})
+        conn.execute("SELECT cvx.sync_source('silent-s3'), cvx.sync_source('silent-postgres')")
     all_workers(cluster, name)
 
 
@@ -585,7 +598,7 @@ def test_standby_and_promotion(peer):
     with Cluster({"wal_level": "replica", "max_wal_senders": "4"}) as primary:
         make_busy(primary, peer, "d")
         with Cluster.standby_of(primary) as standby:
-            until(lambda: standby.connect("d").execute("SELECT count(*) FROM cvx.sources").fetchone() == (2,), 20)
+            until(lambda: standby.connect("d").execute("SELECT count(*) FROM cvx.sources").fetchone() == (4,), 20)
             time.sleep(2)
             assert standby.workers() == []
             with standby.connect("d") as conn:
