@@ -196,7 +196,7 @@ CREATE VIEW cvx.workers AS
            CASE WHEN NOT cvx._is_preloaded() THEN
                     'Add cvx to shared_preload_libraries in postgresql.conf and restart the server.'
                 WHEN w.role OPERATOR(pg_catalog.=) 'launcher'
-                     AND NOT pg_catalog.current_setting('cvx.workers')::bool THEN
+                     AND pg_catalog.current_setting('cvx.workers') OPERATOR(pg_catalog.=) 'off' THEN
                     'Set cvx.workers to on in postgresql.conf and reload.'
                 WHEN w.role OPERATOR(pg_catalog.=) 'launcher' AND NOT cvx.is_enabled() THEN
                     'Workers do nothing in this database until SELECT cvx.enable().'
