@@ -41,6 +41,7 @@ check_rust() {
 want_test_packages() {
     want python3 find_python
     want python3-venv python_has_venv
+    want openssl command -v openssl
     # Not every distribution has it: without it the tests say that they leave that part out.
     command -v sqlsmith >/dev/null || have_package_lists || apt_update sqlsmith
     if ! command -v sqlsmith >/dev/null && apt-cache show sqlsmith >/dev/null 2>&1; then MISSING+=(sqlsmith); fi
