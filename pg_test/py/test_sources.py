@@ -257,6 +257,18 @@ class TestStream:
         assert (row["records_written"], row["records_rejected"], row["dead_letters"]) == (400, 2, 2)
         assert row["finished_at"] is None
 
+    def test_runs_again_after_the_table_was_locked(self, cluster, conn, space, broker):
+        self.send(broker, self.good(range(30)))
+        create_source(conn, "waits", "kafka", space, self.config(broker))
+        has_rows(conn, space, 30)
+        with cluster.connect("d", autocommit=False) as locker:
+            locker.execute(f"LOCK TABLE cvx_space.{space} IN ACCESS EXCLUSIVE MODE")
+            self.send(broker, self.good(range(30, 60)))
+            assert "lock timeout" in in_state(conn, "waits", "backing off")["last_error"]
+            locker.rollback()
+        has_rows(conn, space, 60)
+        in_state(conn, "waits", "running")
+
     def test_paused_and_resumed(self, conn, space, broker):
         self.send(broker, self.good(range(30)))
         create_source(conn, "stop-and-go", "kafka", space, self.config(broker))

@@ -44,7 +44,7 @@ impl Ingest {
             let total = run.counts.plus(&counts);
             run.rate.note(total.read);
             run::update(run.target.run_id, &total, &progress, run.rate.per_second())?;
-            if !run.has_progressed {
+            if !run.has_progressed || run.attempts > 0 {
                 let set = "failures = 0, crashes = 0, next_attempt_at = NULL, status = 'running'";
                 source::set_state(run.source.source_id, set, vec![])?;
             }
