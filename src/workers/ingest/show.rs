@@ -31,7 +31,10 @@ impl Ingest {
             .map(|run| {
                 let name = &run.source.declared.name;
                 let (read, rate) = (run.counts.read, run.rate.per_second());
-                format!("{name}: {}, {read} records, {rate:.0}/s", run.progress().phase)
+                let phase = run.progress().phase;
+                // Until the connector has said anything.
+                let phase = if phase.is_empty() { "initializing" } else { phase };
+                format!("{name}: {phase}, {read} records, {rate:.0}/s")
             })
             .collect();
         parts.sort();
