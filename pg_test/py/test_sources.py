@@ -175,6 +175,20 @@ class TestPause:
         conn.execute("SELECT cvx.resume_source('p')")
         has_rows(conn, space, 10)
 
+    def test_while_the_table_is_locked(self, cluster, conn, space, folder):
+        """What was asked for is done after the pause, though nothing of it had been written."""
+        write_parquet(folder, "a.parquet", 0, 10)
+        create_source(conn, "both", "s3_parquet", space, files_config(folder))
+        with cluster.connect("d", autocommit=False) as locker:
+            locker.execute(f"LOCK TABLE cvx_space.{space} IN ACCESS EXCLUSIVE MODE")
+            conn.execute("SELECT cvx.sync_source('both')")
+            in_state(conn, "both", "backing off")
+            conn.execute("SELECT cvx.pause_source('both')")
+            until(lambda: runs(conn, "both")[-1]["state"] == "stopped", 10, "the run is stopped")
+            locker.rollback()
+        conn.execute("SELECT cvx.resume_source('both')")
+        has_rows(conn, space, 10)
+
     def test_in_the_middle_of_a_run(self, cluster, conn, space, folder):
         """Nothing is written once the pause has committed; resumed, it goes on from there."""
         for number in range(20):

@@ -194,7 +194,8 @@ pub fn set_state(
     set: &str,
     arguments: Vec<pgrx::datum::DatumWithOid<'_>>,
 ) -> Result<(), ErrorReport> {
-    let insert = "INSERT INTO cvx.source_state (source_id) VALUES ($1) ON CONFLICT DO NOTHING";
+    let insert = "INSERT INTO cvx.source_state (source_id)
+        SELECT s.source_id FROM cvx.source s WHERE s.source_id OPERATOR(pg_catalog.=) $1 ON CONFLICT DO NOTHING";
     Spi::run_with_args(insert, &[source_id.into()]).map_err(internal)?;
     let update = format!("UPDATE cvx.source_state SET {set} WHERE source_id OPERATOR(pg_catalog.=) $1");
     let all: Vec<_> = std::iter::once(source_id.into()).chain(arguments).collect();

@@ -68,7 +68,7 @@ impl Ingest {
             run::end(run.target.run_id, "stopped", None, Some(why))?;
             // One that was changed begins again, with what it was asked for.
             let update = "UPDATE cvx.source_state SET status = 'waiting', requested = COALESCE(requested, $2)
-                WHERE source_id OPERATOR(pg_catalog.=) $1 AND status OPERATOR(pg_catalog.=) 'running'";
+                WHERE source_id OPERATOR(pg_catalog.=) $1";
             if run.kind != Kind::Replay {
                 Spi::run_with_args(update, &[run.source.source_id.into(), run.kind.name().into()])
                     .map_err(crate::catalog::internal)?;
@@ -102,7 +102,7 @@ impl Ingest {
             source::set_paused(run.source.source_id, true, Some(reason))?;
             run::end(run.target.run_id, "failed", None, Some(reason))?;
             let set = "status = 'waiting', last_error = $2, last_error_at = pg_catalog.clock_timestamp(),
-                requested = COALESCE(requested, $3)";
+                requested = CASE WHEN $3 OPERATOR(pg_catalog.=) 'replay' THEN requested ELSE COALESCE(requested, $3) END";
             source::set_state(
                 run.source.source_id,
                 set,
