@@ -1,9 +1,12 @@
 """What tests of sources share: small Parquet files, configurations, and waiting for what cvx.sources shows."""
 
+import time
+
 import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from cluster import until
 from psycopg.rows import dict_row
 
@@ -43,6 +46,32 @@ def write_parquet(folder, name: str, first: int = 0, count: int = 100, table: pa
     part.chmod(0o644)
     part.rename(path)
     return path
+
+
+# Fixtures of the modules that import them, each of which has a `cluster` of its own.
+
+
+@pytest.fixture
+def conn(cluster):
+    with cluster.connect("d") as it:
+        yield it
+
+
+@pytest.fixture
+def space(conn):
+    """A space of 4 dimensions, the test's own; its sources and their dead letters go with it."""
+    name = f"s{time.monotonic_ns()}"
+    conn.execute("SELECT cvx.create_space(%s, 4)", (name,))
+    yield name
+    for (of,) in conn.execute("SELECT name FROM cvx.source WHERE space = %s", (name,)).fetchall():
+        conn.execute("SELECT cvx.drop_source(%s)", (of,))
+        conn.execute("DELETE FROM cvx.dead_letter WHERE source = %s", (of,))
+    conn.execute("SELECT cvx.drop_space(%s, true)", (name,))
+
+
+@pytest.fixture
+def folder(cluster, space):
+    return data_folder(cluster, space)
 
 
 def data_folder(cluster, name: str):

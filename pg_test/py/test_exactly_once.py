@@ -2,10 +2,7 @@
 
 import os
 
-import pytest
 from chaos import Chaos, Plan
-
-pytestmark = pytest.mark.skipif("CVX_KAFKA_MOCK" not in os.environ, reason="CVX_KAFKA_MOCK names no mock broker")
 
 ROUNDS = int(os.environ.get("CVX_TEST_ROUNDS", "10"))
 

@@ -9,7 +9,8 @@ import pytest
 from cluster import Cluster, until
 from peers import free_port
 from psycopg.types.json import Jsonb
-from sources import (
+from sources import (  # noqa: F401, a fixture among them
+    conn,
     create_source,
     data_folder,
     files_config,
@@ -58,12 +59,6 @@ def cluster():
             conn.execute("GRANT SELECT ON items TO remote")
         yield it
         assert it.faults() == []
-
-
-@pytest.fixture
-def conn(cluster):
-    with cluster.connect("d") as it:
-        yield it
 
 
 @pytest.fixture

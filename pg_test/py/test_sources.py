@@ -1,7 +1,6 @@
 """Declaring sources and watching them: what each function does and refuses, states, progress, schedules."""
 
 import json
-import os
 import time
 
 import psycopg
@@ -9,23 +8,24 @@ import pytest
 from cluster import Cluster, until
 from peers import KafkaMock
 from psycopg.types.json import Jsonb
-from sources import (
+from sources import (  # noqa: F401, fixtures among them
     EPOCH,
+    conn,
     create_source,
     data_folder,
     dead_letters,
     files_config,
+    folder,
     has_rows,
     in_state,
     kafka_config,
     rows,
     runs,
     source,
+    space,
     sync,
     write_parquet,
 )
-
-needs_kafka = pytest.mark.skipif("CVX_KAFKA_MOCK" not in os.environ, reason="CVX_KAFKA_MOCK names no mock broker")
 
 
 @pytest.fixture(scope="module")
@@ -40,28 +40,6 @@ def cluster():
             create_source(conn, "clock", "s3_parquet", "clock", files_config(folder), schedule="* * * * *")
         yield it
         assert it.faults() == []
-
-
-@pytest.fixture
-def conn(cluster):
-    with cluster.connect("d") as it:
-        yield it
-
-
-@pytest.fixture
-def space(conn):
-    """A space of 4 dimensions, the test's own; its sources go with it."""
-    name = f"s{time.monotonic_ns()}"
-    conn.execute("SELECT cvx.create_space(%s, 4)", (name,))
-    yield name
-    for (of,) in conn.execute("SELECT name FROM cvx.source WHERE space = %s", (name,)).fetchall():
-        conn.execute("SELECT cvx.drop_source(%s)", (of,))
-    conn.execute("SELECT cvx.drop_space(%s, true)", (name,))
-
-
-@pytest.fixture
-def folder(cluster, space):
-    return data_folder(cluster, space)
 
 
 class TestRuns:
@@ -237,7 +215,6 @@ class TestPause:
         ).fetchone() == (5, "1000")
 
 
-@needs_kafka
 class TestStream:
     @pytest.fixture
     def broker(self):

@@ -6,17 +6,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from cluster import Cluster, until
-from sources import (
+from sources import (  # noqa: F401, fixtures among them
     EPOCH,
+    conn,
     create_source,
-    data_folder,
     dead_letters,
     files_config,
+    folder,
     has_rows,
     in_state,
     rows,
     runs,
     source,
+    space,
     sync,
     vector_of,
     write_parquet,
@@ -29,28 +31,6 @@ def cluster():
         it.create_database("d")
         yield it
         assert it.faults() == []
-
-
-@pytest.fixture
-def conn(cluster):
-    with cluster.connect("d") as it:
-        yield it
-
-
-@pytest.fixture
-def space(conn):
-    name = f"s{time.monotonic_ns()}"
-    conn.execute("SELECT cvx.create_space(%s, 4)", (name,))
-    yield name
-    for (of,) in conn.execute("SELECT name FROM cvx.source WHERE space = %s", (name,)).fetchall():
-        conn.execute("SELECT cvx.drop_source(%s)", (of,))
-        conn.execute("DELETE FROM cvx.dead_letter WHERE source = %s", (of,))
-    conn.execute("SELECT cvx.drop_space(%s, true)", (name,))
-
-
-@pytest.fixture
-def folder(cluster, space):
-    return data_folder(cluster, space)
 
 
 def table(records) -> pa.Table:

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use cvx_sources::config::is_stream;
 use cvx_sources::{Delivery, Progress, Registered, Request, SourceConfig, Stop, Work};
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -110,7 +111,7 @@ impl Run {
         let run = Run {
             source: source.clone(),
             kind,
-            is_stream: config.is_stream(),
+            is_stream: is_stream(&declared.source_type),
             target: Target {
                 source_id: source.source_id,
                 source: declared.name.clone(),

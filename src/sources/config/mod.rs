@@ -1,5 +1,6 @@
 //! The configuration of a source: options that all types share, and those of its type.
 
+pub(crate) mod columns;
 mod common;
 
 pub use common::{Common, Filter};
@@ -10,6 +11,11 @@ use serde_json::{Map, Value};
 
 /// The types of sources that this build reads.
 pub const TYPES: [&str; 3] = ["s3_parquet", "kafka", "postgres"];
+
+/// Whether sources of this type never end: a run of one goes on until it is stopped.
+pub fn is_stream(source_type: &str) -> bool {
+    source_type == "kafka"
+}
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,11 +98,6 @@ impl SourceConfig {
             TypeConfig::Kafka(config) => config.needs(),
             TypeConfig::Postgres(config) => config.needs(),
         }
-    }
-
-    /// Whether the source never ends: a run of it goes on until it is stopped.
-    pub fn is_stream(&self) -> bool {
-        matches!(self.of_type, TypeConfig::Kafka(_))
     }
 
     /// Opens the source. Called on the connector's thread: this may wait for the source.

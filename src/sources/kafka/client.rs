@@ -190,9 +190,41 @@ fn settings(config: &Config, request: &Request) -> Result<ClientConfig, SourceEr
     Ok(settings)
 }
 
+/// A consumer until it is spent: closed after an error, and when it is dropped.
+pub(super) struct Handle(Option<Arc<Consumer>>);
+
+impl Handle {
+    pub(super) fn new(consumer: Arc<Consumer>) -> Self {
+        Self(Some(consumer))
+    }
+
+    pub(super) fn open(&self) -> Option<&Arc<Consumer>> {
+        self.0.as_ref()
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Internal`] once it is closed.
+    pub(super) fn get(&self) -> Result<Arc<Consumer>, SourceError> {
+        let closed = || SourceError::new(ErrorKind::Internal, "the source is closed after an error");
+        self.0.clone().ok_or_else(closed)
+    }
+
+    pub(super) fn close(&mut self) {
+        if let Some(consumer) = self.0.take() {
+            close(consumer);
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 /// Leaves the group and closes the connections, in a thread of its own: a broker that does not answer must not hold up
 /// whoever stops. The thread ends by itself, within the library's time limits.
-pub(super) fn close(consumer: Arc<Consumer>) {
+fn close(consumer: Arc<Consumer>) {
     consumer.context().closing.store(true, Ordering::Release);
     let (done, closed) = mpsc::channel();
     let closer = thread::Builder::new()

@@ -1,6 +1,6 @@
 //! Messages read again by their positions, partition after partition, without the group.
 
-use super::client::{self, Consumer};
+use super::client::{self, Consumer, Handle};
 use super::config::Config;
 use super::decode::{Decoder, Outcome};
 use super::question::{Ask, Marks, Question};
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const NEAR: i64 = 500;
 
 pub(super) struct Replay {
-    consumer: Option<Arc<Consumer>>,
+    consumer: Handle,
     topic: String,
     decoder: Decoder,
     request: Request,
@@ -59,7 +59,7 @@ impl Replay {
             progress.current = Some(config.topic.clone());
         });
         Ok(Self {
-            consumer: Some(client::create(config, &request)?),
+            consumer: Handle::new(client::create(config, &request)?),
             topic: config.topic.clone(),
             decoder: Decoder::new(config, common, &request)?,
             request,
@@ -274,27 +274,15 @@ impl Replay {
 
 impl Connector for Replay {
     fn next(&mut self) -> Result<Step, SourceError> {
-        let Some(consumer) = self.consumer.clone() else {
-            return Err(SourceError::new(
-                ErrorKind::Internal,
-                "the source is closed after an error",
-            ));
-        };
+        let consumer = self.consumer.get()?;
         let step = self.step(&consumer);
+        // The last one to hold it waits for brokers, which must not be us.
+        drop(consumer);
         if step.is_err() {
-            self.consumer = None;
             self.question = None;
-            client::close(consumer);
+            self.consumer.close();
         }
         step
-    }
-}
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            client::close(consumer);
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A topic read for ever, as a member of a consumer group.
 
-use super::client::{self, Consumer};
+use super::client::{self, Consumer, Handle};
 use super::config::{Config, RetentionGap, Start};
 use super::decode::{Decoder, Outcome};
 use super::partitions::{Lost, Partitions};
@@ -34,8 +34,7 @@ const RETRY: Duration = Duration::from_millis(500);
 const MAX_VAIN_CHECKS: u32 = 20;
 
 pub(super) struct Stream {
-    /// None once the connector is spent.
-    consumer: Option<Arc<Consumer>>,
+    consumer: Handle,
     topic: String,
     start: Start,
     policy: RetentionGap,
@@ -91,7 +90,7 @@ impl Stream {
             progress.current = Some(config.topic.clone());
         });
         Ok(Self {
-            consumer: Some(client::create(config, &request)?),
+            consumer: Handle::new(client::create(config, &request)?),
             topic: config.topic.clone(),
             start,
             policy: config.retention_gap,
@@ -425,24 +424,20 @@ impl Stream {
 
 impl Connector for Stream {
     fn next(&mut self) -> Result<Step, SourceError> {
-        let Some(consumer) = self.consumer.clone() else {
-            return Err(SourceError::new(
-                ErrorKind::Internal,
-                "the source is closed after an error",
-            ));
-        };
+        let consumer = self.consumer.get()?;
         let step = self.step(&consumer);
+        // The last one to hold it waits for brokers, which must not be us.
+        drop(consumer);
         if step.is_err() {
-            self.consumer = None;
             self.question = None;
-            client::close(consumer);
+            self.consumer.close();
         }
         step
     }
 
     /// Commits to the group what is ours, for tools that show a group's lag; answers are not waited for.
     fn committed(&mut self, positions: &[Position]) {
-        let Some(consumer) = &self.consumer else {
+        let Some(consumer) = self.consumer.open() else {
             return;
         };
         let owned = self.partitions.owned();
@@ -458,14 +453,6 @@ impl Connector for Stream {
         }
         if list.count() > 0 {
             let _ = consumer.commit(&list, CommitMode::Async);
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            client::close(consumer);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which server, which table, which columns.
 
-use crate::config::parse_keys;
+use crate::config::{columns, parse_keys};
 use crate::{ErrorKind, Needs, SecretRef, SourceError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -29,11 +29,11 @@ pub struct Config {
     /// A condition in SQL that is put into the WHERE clause on the other side.
     #[serde(rename = "where")]
     pub condition: Option<String>,
-    #[serde(default = "default_entity_id_column")]
+    #[serde(default = "columns::entity_id")]
     pub entity_id_column: String,
-    #[serde(default = "default_timestamp_column")]
+    #[serde(default = "columns::timestamp")]
     pub timestamp_column: String,
-    #[serde(default = "default_vector_column")]
+    #[serde(default = "columns::vector")]
     pub vector_column: String,
     pub model_version_column: Option<String>,
     pub model_hash_column: Option<String>,
@@ -68,18 +68,6 @@ pub enum SslMode {
 
 fn default_port() -> u16 {
     5432
-}
-
-fn default_entity_id_column() -> String {
-    String::from("entity_id")
-}
-
-fn default_timestamp_column() -> String {
-    String::from("ts")
-}
-
-fn default_vector_column() -> String {
-    String::from("vec")
 }
 
 fn default_connect_timeout() -> u64 {

@@ -1,6 +1,6 @@
 //! Which bucket or folder, which files in it, which columns.
 
-use crate::config::parse_keys;
+use crate::config::{columns, parse_keys};
 use crate::time::EpochUnit;
 use crate::{ErrorKind, Needs, SecretRef, SourceError};
 use serde::{Deserialize, Serialize};
@@ -37,11 +37,11 @@ pub struct Config {
     pub access_key_id: Option<TextOrSecret>,
     pub secret_access_key: Option<SecretRef>,
     pub session_token: Option<SecretRef>,
-    #[serde(default = "default_entity_id_column")]
+    #[serde(default = "columns::entity_id")]
     pub entity_id_column: String,
-    #[serde(default = "default_timestamp_column")]
+    #[serde(default = "columns::timestamp")]
     pub timestamp_column: String,
-    #[serde(default = "default_vector_column")]
+    #[serde(default = "columns::vector")]
     pub vector_column: String,
     pub model_version_column: Option<String>,
     pub model_hash_column: Option<String>,
@@ -75,18 +75,6 @@ pub enum MissingColumns {
     Error,
     /// NULL in all of its rows. The entity, the time and the vector are never optional.
     Null,
-}
-
-fn default_entity_id_column() -> String {
-    String::from("entity_id")
-}
-
-fn default_timestamp_column() -> String {
-    String::from("ts")
-}
-
-fn default_vector_column() -> String {
-    String::from("vec")
 }
 
 /// Where the files are.

@@ -8,6 +8,7 @@ mod store;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use cvx_sources::config::is_stream;
 use pgrx::prelude::*;
 
 use super::job::Event;
@@ -171,10 +172,9 @@ impl Ingest {
             .collect();
         for (source, kind) in due {
             let ending = self.runs.values().filter(|run| !run.is_stream).count();
-            if ending >= MOST_RUNS && source.declared.source_type != "kafka" {
-                return;
+            if ending < MOST_RUNS || is_stream(&source.declared.source_type) {
+                self.start(&source, kind);
             }
-            self.start(&source, kind);
         }
     }
 
@@ -188,7 +188,7 @@ impl Ingest {
             match it.state.requested.as_deref() {
                 Some("full") => kinds.push(Kind::Full),
                 Some(_) => kinds.push(Kind::Sync),
-                None if it.declared.source_type == "kafka" => kinds.push(Kind::Sync),
+                None if is_stream(&it.declared.source_type) => kinds.push(Kind::Sync),
                 None => {}
             }
         }
