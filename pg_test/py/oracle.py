@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 from scipy.special import gammaln
+from scipy.stats import linregress
 
 DAY = 86_400_000_000
 
@@ -89,6 +90,15 @@ def drift(t, x, metric="cosine"):
         return float(np.linalg.norm(b - a))
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return None if norms == 0 else float(1.0 - a @ b / norms)
+
+
+def drift_trend(t, x, metric="cosine", unit=DAY):
+    if len(t) < 2:
+        return None
+    distances = [0.0] + [drift(t[[0, i]], x[[0, i]], metric) for i in range(1, len(t))]
+    if None in distances:
+        return None
+    return float(linregress(_since_start(t) / unit, distances).slope)
 
 
 def volatility(t, x, unit=DAY):

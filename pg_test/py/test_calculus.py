@@ -126,6 +126,7 @@ FUNCTIONS = {
     "efficiency": 2,
     "mean_speed": 2,
     "drift": 2,
+    "drift_trend": 2,
     "volatility": 3,
     "drift_entropy": 2,
     "stability_score": 1,
@@ -180,6 +181,8 @@ def test_empty_trajectory(typed):
         ("cvx.resample(t, '1 month')", "0A000"),
         ("cvx.resample(t, '1 us')", "54000"),
         ("cvx.drift(t, 'manhattan')", "22023"),
+        ("cvx.drift_trend(t, 'manhattan')", "22023"),
+        ("cvx.drift_trend(t, 'l2', '0')", "22023"),
         ("cvx.drift_report(t, -1)", "22023"),
     ],
 )

@@ -26,6 +26,29 @@ def test_statistics(typed, dims):
 
 
 @pytest.mark.parametrize("dims", [1, 2, 64, 384])
+def test_drift_trend(typed, dims):
+    query = """SELECT cvx.drift_trend(t, 'l2'), cvx.drift_trend(t, 'l2', '1 hour'), cvx.drift_trend(t)
+               FROM (SELECT %s::cvx.trajectory) q(t)"""
+    for _, walk in walks(dims):
+        daily, hourly, cosine = one(typed, query, walk)
+        # The slope of a walk that comes back is small beside its terms.
+        size = np.linalg.norm(walk.x, axis=1).max() * DAY / max(int(walk.t[-1] - walk.t[0]), 1)
+        assert_scalar(daily, oracle.drift_trend(walk.t, walk.x, "l2"), size)
+        assert_scalar(hourly, oracle.drift_trend(walk.t, walk.x, "l2", HOUR), size / 24)
+        assert_scalar(cosine, oracle.drift_trend(walk.t, walk.x), size)
+
+
+def test_drift_trend_is_regr_slope(typed):
+    query = """SELECT cvx.drift_trend(t, 'l2'),
+                      (SELECT regr_slope(coalesce(cvx.drift(cvx.slice(t, NULL, ts), 'l2'), 0),
+                              extract(epoch FROM ts - cvx.start_ts(t)) / 86400) FROM cvx.points(t))
+               FROM (SELECT %s::cvx.trajectory) q(t)"""
+    for _, walk in walks(8):
+        trend, slope = one(typed, query, walk)
+        np.testing.assert_allclose(*[[np.nan if v is None else v] for v in (trend, slope)], rtol=1e-8)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 64, 384])
 def test_hurst(typed, dims):
     rng = np.random.default_rng([dims, 5])
     for n in [32, 33, 40, 64, 65, 100, 200, 500, 1000]:

@@ -31,6 +31,15 @@ SELECT drift(NULL), drift(t, NULL), drift(metric => 'l2', t => t) FROM cases WHE
 CALL pg_temp.raises($$SELECT drift('{}', 'l1')$$);
 CALL pg_temp.raises($$SELECT drift('{[1]@2026-01-01}', '')$$);
 
+SELECT name, pg_temp.r6(drift_trend(t)) AS cosine, drift_trend(t, 'l2')::float4 AS l2, drift_trend(t, 'l2', '4 days')::float4 AS four_days
+FROM cases WHERE name NOT IN ('tiny', 'huge');
+SELECT name, drift_trend(t, 'l2')::float4 = (SELECT regr_slope(distance, day)::float4 FROM (
+    SELECT extract(epoch FROM ts - start_ts(t)) / 86400 AS day, coalesce(drift(slice(t, NULL, ts), 'l2'), 0) AS distance FROM points(t)) p) AS is_regr_slope
+FROM cases WHERE name IN ('two', 'three', 'straight', 'still', 'loop', 'opposite');
+SELECT drift_trend(NULL), drift_trend(t, NULL), drift_trend(t, 'l2', NULL), drift_trend(unit => '1 day', metric => 'l2', t => t) FROM cases WHERE name = 'two';
+CALL pg_temp.raises($$SELECT drift_trend('{}', 'l1')$$);
+CALL pg_temp.raises($$SELECT drift_trend('{}', 'l2', '-1 day')$$);
+
 SELECT name, volatility(t)::float4, volatility(t, '4 days')::float4 AS four_days, pg_temp.r6(drift_entropy(t)) AS entropy,
        pg_temp.r6(stability_score(t)) AS stability, hurst(t) FROM cases WHERE name NOT IN ('tiny', 'huge');
 -- Per-dimension sample variance of (x_(i+1) - x_i) / sqrt(dt), summed, rooted: of 3/sqrt(2), 0 and 4/sqrt(2), -4.

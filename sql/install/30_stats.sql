@@ -3,6 +3,9 @@
 CREATE FUNCTION cvx.drift(t cvx.trajectory, metric text DEFAULT 'cosine') RETURNS float8
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE SUPPORT cvx._trajectory_ends_support
     AS 'MODULE_PATHNAME', 'drift_wrapper';
+CREATE FUNCTION cvx.drift_trend(
+    t cvx.trajectory, metric text DEFAULT 'cosine', unit interval DEFAULT '1 day') RETURNS float8
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'drift_trend_wrapper';
 CREATE FUNCTION cvx.volatility(t cvx.trajectory, unit interval DEFAULT '1 day') RETURNS float8
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'volatility_wrapper';
 CREATE FUNCTION cvx.drift_entropy(t cvx.trajectory) RETURNS float8
@@ -20,6 +23,8 @@ CREATE FUNCTION cvx.drift_report(
 
 COMMENT ON FUNCTION cvx.drift(cvx.trajectory, text) IS
     'distance of the first and the last point: metric ''cosine'' (1 - cosine similarity) or ''l2''';
+COMMENT ON FUNCTION cvx.drift_trend(cvx.trajectory, text, interval) IS
+    'how fast the drift grows: least-squares slope of the distance from the first point against time in units';
 COMMENT ON FUNCTION cvx.volatility(cvx.trajectory, interval) IS
     'square root of the summed sample variances of the steps, each divided by the root of its duration';
 COMMENT ON FUNCTION cvx.drift_entropy(cvx.trajectory) IS

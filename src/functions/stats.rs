@@ -16,6 +16,12 @@ fn drift(t: Trajectory, metric: &str) -> Result<Option<f64>, ErrorReport> {
 }
 
 #[pg_extern(sql = false)]
+fn drift_trend(t: Trajectory, metric: &str, unit: Interval) -> Result<Option<f64>, ErrorReport> {
+    let metric = stats::Metric::parse(metric).map_err(Error::from)?;
+    Ok(stats::drift_trend(&t.path(), metric, unit_micros("unit", &unit)?))
+}
+
+#[pg_extern(sql = false)]
 fn volatility(t: Trajectory, unit: Interval) -> Result<Option<f64>, ErrorReport> {
     Ok(stats::volatility(&t.path(), unit_micros("unit", &unit)?))
 }

@@ -51,11 +51,39 @@ pub fn drift(path: &Path, metric: Metric) -> Option<f64> {
     if path.len() < 2 {
         return None;
     }
-    let (first, last) = (path.point(0), path.point(path.len() - 1));
+    apart(path.point(0), path.point(path.len() - 1), metric)
+}
+
+fn apart(a: &[f32], b: &[f32], metric: Metric) -> Option<f64> {
     match metric {
-        Metric::Cosine => cosine_distance(first, last),
-        Metric::L2 => Some(distance(first, last)),
+        Metric::Cosine => cosine_distance(a, b),
+        Metric::L2 => Some(distance(a, b)),
     }
+}
+
+/// How fast the drift grows per `unit` (microseconds, positive): the least-squares slope of the distance from the
+/// first point against time, over all points.
+///
+/// `None` for fewer than two points and, for the cosine, when any point is zero.
+pub fn drift_trend(path: &Path, metric: Metric, unit: f64) -> Option<f64> {
+    if path.len() < 2 {
+        return None;
+    }
+    let first = path.point(0);
+    // The first point is at no distance from itself, which rounding of the cosine need not give.
+    let mut distances = vec![0.0];
+    for point in path.points().skip(1) {
+        distances.push(apart(first, point, metric)?);
+    }
+    let times: Vec<f64> = path.times.iter().map(|&t| elapsed(path.times[0], t)).collect();
+    let n = path.len() as f64;
+    let (mid_time, mean) = (times.iter().sum::<f64>() / n, distances.iter().sum::<f64>() / n);
+    let (mut together, mut squares) = (0.0, 0.0);
+    for (t, d) in times.iter().zip(&distances) {
+        together += (t - mid_time) * (d - mean);
+        squares += (t - mid_time) * (t - mid_time);
+    }
+    Some(together / squares * unit)
 }
 
 /// Volatility per square root of `unit` (microseconds, positive): the square root of the summed per-dimension

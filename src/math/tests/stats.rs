@@ -48,6 +48,28 @@ fn drift_of_first_and_last() {
 }
 
 #[test]
+fn trend_is_the_slope_of_the_distance_from_the_first_point() {
+    // Distances 0, 1, 5 at times 0, 1, 5: on a line of slope 1.
+    let line = path_of(&[7, 8, 12], &[2.0, 3.0, 7.0]);
+    assert!(close(drift_trend(&line, Metric::L2, 1.0), 1.0));
+    assert!(close(drift_trend(&line, Metric::L2, 60.0), 60.0));
+    // 0, 2, 1 at 0, 1, 2: slope ((-1)(-1) + 0 + (1)(0)) / 2.
+    let bent = path_of(&[0, 1, 2], &[0.0, 0.0, 0.0, 2.0, 1.0, 0.0]);
+    assert!(close(drift_trend(&bent, Metric::L2, 1.0), 0.5));
+    assert_eq!(drift_trend(&bent, Metric::Cosine, 1.0), None, "a zero point");
+    // Right angle, then opposite: cosine distances 0, 1, 2.
+    let turn = path_of(&[0, 10, 20], &[1.0, 0.0, 0.0, 3.0, -5.0, 0.0]);
+    assert!(close(drift_trend(&turn, Metric::Cosine, 10.0), 1.0));
+    let still = path_of(&[0, 10, 30], &[0.1, 0.7, 0.1, 0.7, 0.1, 0.7]);
+    assert_eq!(drift_trend(&still, Metric::L2, 1.0), Some(0.0));
+    let widest = path_of(&[i64::MIN, i64::MAX], &[-f32::MAX, f32::MAX]);
+    assert!(close(
+        drift_trend(&widest, Metric::L2, 2f64.powi(64)),
+        2.0 * f64::from(f32::MAX)
+    ));
+}
+
+#[test]
 fn volatility_is_the_spread_of_steps_not_their_mean() {
     // Steps of 1 a microsecond apart: no spread.
     assert_eq!(volatility(&path_of(&[0, 1, 2], &[0.0, 1.0, 2.0]), 1.0), Some(0.0));
@@ -122,6 +144,7 @@ fn too_few_points_have_no_answer() {
     let (empty, one) = (Path::new(&[], &[], 0), path_of(&[7], &[1.0]));
     for path in [empty, one] {
         assert_eq!(drift(&path, Metric::L2), None);
+        assert_eq!(drift_trend(&path, Metric::L2, 1.0), None);
         assert_eq!(volatility(&path, 1.0), None);
         assert_eq!(drift_entropy(&path), None);
         assert_eq!(drift_report(&path, 1), None);
@@ -197,6 +220,7 @@ proptest! {
         }
         prop_assert!(drift(&path, Metric::Cosine).is_none_or(|d| (0.0..=2.0).contains(&d)));
         prop_assert!(drift(&path, Metric::L2).unwrap().is_finite());
+        prop_assert!(drift_trend(&path, Metric::L2, 86_400e6).unwrap().is_finite());
         prop_assert!(volatility(&path, 86_400e6).unwrap().is_finite());
         prop_assert!(drift_report(&path, 9).unwrap().change.iter().all(|c| c.is_finite()));
     }
