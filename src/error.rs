@@ -172,6 +172,18 @@ pub enum Error {
     NoWorkers {
         source: String,
     },
+    UnknownView {
+        name: String,
+    },
+    ViewExists {
+        name: String,
+    },
+    /// What somebody wants of a view and cannot have.
+    InvalidView {
+        code: PgSqlErrorCode,
+        message: String,
+        hint: String,
+    },
     /// A source declared for one model, its space registered for another.
     OtherModel {
         source: String,
@@ -463,6 +475,11 @@ impl Error {
                 format!("source {source:?} is of model {model:?}, to which its space {space:?} does not belong"),
             )
             .hint("Register the space with cvx.create_model, or declare the source without a model."),
+            Error::UnknownView { name } => text(ERRCODE_UNDEFINED_OBJECT, format!("view {name:?} does not exist"))
+                .hint("SELECT name FROM cvx.views lists the views; cvx.create_view makes one."),
+            Error::ViewExists { name } => text(ERRCODE_DUPLICATE_OBJECT, format!("view {name:?} already exists"))
+                .hint("Choose another name, or cvx.drop_view(name) first."),
+            Error::InvalidView { code, message, hint } => text(code, message).hint(hint),
             Error::Source(error) => {
                 Text { code: source_code(error.kind), message: error.message, detail: error.detail, hint: error.hint }
             }

@@ -14,6 +14,8 @@ CREATE SCHEMA cvx_view_data;
 COMMENT ON SCHEMA cvx_view_data IS 'for each of these views the table that holds what was computed';
 CREATE SCHEMA cvx_view_history;
 COMMENT ON SCHEMA cvx_view_history IS 'for views with history the values of all times';
+CREATE SCHEMA cvx_view_points;
+COMMENT ON SCHEMA cvx_view_points IS 'for views with history the points that their values come from';
 CREATE SCHEMA cvx_training;
 COMMENT ON SCHEMA cvx_training IS 'training sets made by cvx.create_training_set';
 

@@ -154,3 +154,20 @@ CREATE FUNCTION cvx.invalidate_view(name text) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'invalidate_view_wrapper';
 COMMENT ON FUNCTION cvx.invalidate_view(text) IS 'marks all of a view as out of date';
+
+CREATE FUNCTION cvx._check_cohort(members bigint) RETURNS bool
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF members > 2000 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'program_limit_exceeded',
+            MESSAGE = format('the cohort has %s members, of at most 2000', members),
+            DETAIL = 'All pairs of members are compared.',
+            HINT = 'Narrow the cohort by entity_filter or by the query of its config.';
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION cvx._check_cohort(bigint) IS 'refuses cohorts whose pairs are too many';

@@ -1,6 +1,9 @@
 //! Intervals as microseconds, under rules that keep the functions immutable.
 
+use std::ffi::CStr;
+
 use pgrx::datum::Interval;
+use pgrx::{IntoDatum, direct_function_call, pg_sys};
 
 use crate::error::Error;
 
@@ -29,6 +32,23 @@ pub fn step_micros(name: &'static str, interval: &Interval) -> Result<i64, Error
         .ok()
         .filter(|&it| it > 0)
         .ok_or(Error::UnitNotPositive { name })
+}
+
+/// What `text::interval` reads; raises PostgreSQL's own error for text that is none.
+pub fn from_text(text: &CStr) -> Interval {
+    // SAFETY: interval_in takes a C string, the element type (unused) and a type modifier.
+    let value: Option<Interval> = unsafe {
+        direct_function_call(
+            pg_sys::interval_in,
+            &[
+                text.into_datum(),
+                pg_sys::InvalidOid.into_datum(),
+                (-1i32).into_datum(),
+            ],
+        )
+    };
+    // The function is strict and its arguments are not NULL.
+    value.unwrap_or_default()
 }
 
 /// PostgreSQL 17 has infinite intervals, all three fields at an extreme.
