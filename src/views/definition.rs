@@ -210,7 +210,7 @@ impl Definition<'_> {
             };
             conditions.push(format!(
                 "(SELECT l.attrs FROM {relation} l WHERE {condition}
-                   AND l.entity_id OPERATOR(pg_catalog.=) {entity} ORDER BY l.ts DESC LIMIT 1)
+                   AND l.entity_id OPERATOR(pg_catalog.=) {entity} ORDER BY l.ts DESC, l.space_id DESC LIMIT 1)
                  OPERATOR(pg_catalog.@>) {}::pg_catalog.jsonb",
                 quote_literal(attrs.to_string())
             ));
@@ -345,6 +345,7 @@ impl Definition<'_> {
         };
         let schema = quote_identifier(self.vector_schema);
         let operator = if self.config.metric == "l2" { "<->" } else { "<=>" };
+        // Sums are taken in a fixed order: their last bits depend on it, and a view equals its definition to the last bit.
         // A mean of norm zero has no direction: NULL, as cvx.drift has it.
         let distance = |a: &str, b: &str| {
             format!("NULLIF({a} OPERATOR({schema}.{operator}) {b}, 'NaN'::pg_catalog.float8)")
@@ -360,14 +361,17 @@ impl Definition<'_> {
         format!(
             "WITH points AS MATERIALIZED ({points}),
              members AS MATERIALIZED (
-               SELECT p.entity_id, pg_catalog.count(*)::pg_catalog.int4 AS num_points, {schema}.avg(p.vec) AS mean
+               SELECT p.entity_id, pg_catalog.count(*)::pg_catalog.int4 AS num_points,
+                  {schema}.avg(p.vec ORDER BY p.ts) AS mean
                FROM points p{recent} GROUP BY p.entity_id),
              cohort AS MATERIALIZED (
-               SELECT {schema}.avg(m.mean) AS centroid, cvx._check_cohort(pg_catalog.count(*)) AS fits FROM members m)
+               SELECT {schema}.avg(m.mean ORDER BY m.entity_id) AS centroid,
+                  cvx._check_cohort(pg_catalog.count(*)) AS fits
+               FROM members m)
              SELECT m.entity_id, m.num_points, {centroid_distance} AS centroid_distance,
                 d.mean_divergence, d.others, d.divergences
              FROM members m CROSS JOIN cohort c CROSS JOIN LATERAL (
-               SELECT pg_catalog.avg(x.divergence) AS mean_divergence,
+               SELECT pg_catalog.avg(x.divergence ORDER BY x.entity_id) AS mean_divergence,
                   pg_catalog.array_agg(x.entity_id ORDER BY x.entity_id) AS others,
                   pg_catalog.array_agg(x.divergence ORDER BY x.entity_id) AS divergences
                FROM (SELECT o.entity_id, {divergence} AS divergence FROM members o
