@@ -52,8 +52,8 @@ psql: ## a session in it
 bench: ## benches of speed against stated bars
 	@scripts/bench.sh $(BENCH)
 
-soak: ## long proofs: exactly once under faults, the life of workers (ROUNDS=60)
-	@scripts/soak.sh $(ROUNDS)
+soak: ## long proofs: exactly once under faults, views never wrong, the life of workers (ROUNDS=60 MINUTES=30)
+	@scripts/soak.sh "$(ROUNDS)" "$(MINUTES)"
 
 lint: ## formatting and clippy, warnings as errors
 	@scripts/lint.sh

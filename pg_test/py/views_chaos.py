@@ -33,6 +33,8 @@ class Plan:
     # How long views may take to be fresh when all is quiet.
     settle: float = 120
     settings: dict = field(default_factory=dict)
+    # More kinds of actors.
+    extra: tuple = ()
 
 
 class Observer(Actor):
@@ -159,7 +161,7 @@ class ViewsChaos:
     def play(self) -> dict:
         plan = self.plan
         kinds = [Writer] * plan.writers + [Refresher] * plan.refreshers + [Observer] * plan.observers
-        kinds += [Finisher, Modeler, Definer, Prober]
+        kinds += [*plan.extra, Finisher, Modeler, Definer, Prober]
         actors = [kind(self.connect, self.ledger, plan.seed * 1000 + i) for i, kind in enumerate(kinds)]
         prober = actors[-1]
         prober.faults = lambda: self.disturbances

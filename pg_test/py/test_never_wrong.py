@@ -1,0 +1,95 @@
+"""No view is wrong, in short: half a minute of everything at once. The long form is soak_views.py.
+
+And the proof that the harness sees what is wrong: the log, the triggers and the stored rows are tampered with.
+"""
+
+import os
+import random
+
+import psycopg
+import pytest
+import views_world as world
+from cluster import Cluster
+from views_actors import Actor
+from views_chaos import Plan, ViewsChaos
+from views_observer import look
+
+SECONDS = float(os.environ.get("CVX_TEST_VIEWS_SECONDS", "35"))
+
+
+def test_no_row_that_is_out_of_date_says_it_is_fresh():
+    plan = Plan(seconds=SECONDS, seed=1, writers=6, faults=(1.0, 5.0))
+    figures = ViewsChaos(plan, print).run()
+    print(figures)
+
+
+class Saboteur(Actor):
+    """Throws away what writers have logged."""
+
+    kind = "sabotage"
+    pause = (0.1, 0.3)
+    actions = {"forget": 1}
+
+    def forget(self):
+        self.conn.execute("DELETE FROM cvx.invalidation")
+
+
+def test_the_harness_sees_that_the_log_is_lost():
+    plan = Plan(seconds=30, seed=2, writers=4, faults=(100, 100), extra=(Saboteur,))
+    with pytest.raises(AssertionError, match="says it is fresh and is"):
+        ViewsChaos(plan).run()
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    """A server with the views of the harness and nobody at work."""
+    with Cluster() as cluster:
+        cluster.create_database("quiet")
+        with cluster.connect("quiet") as conn:
+            world.create(conn, random.Random(3))
+            yield conn
+
+
+VIEW = next(view for view in world.VIEWS if view.name == "tf_some")
+ENTITY = VIEW.entity_filter["entity_ids"][3]
+ROW = (ENTITY, world.stamp(29), world.vector(world.SPACE_B, 6, 29, 0.7))
+SABOTAGE = {
+    "the log": [("DELETE FROM cvx.invalidation", None), ("DELETE FROM cvx.stale", None)],
+    "a deleted entity": [
+        ("DELETE FROM cvx_space.b WHERE entity_id = %s", (ENTITY,)),
+        ("DELETE FROM cvx.invalidation", None),
+        ("DELETE FROM cvx.stale", None),
+    ],
+    "the last bit of a value": [
+        ("UPDATE cvx_view_data.tf_some SET path_length = path_length * (1 + 2.3e-16::float8) WHERE entity_id = %s", (ENTITY,)),
+    ],
+    "a row that is not stored": [("DELETE FROM cvx_view_data.tf_some WHERE entity_id = %s", (ENTITY,))],
+}
+
+
+@pytest.mark.parametrize("what", SABOTAGE)
+def test_the_observer_sees(quiet, what):
+    quiet.execute("SELECT cvx.refresh_view(%s)", (VIEW.name,))
+    assert look(quiet, VIEW.name).says_fresh() and not look(quiet, VIEW.name).wrong()
+    with quiet.transaction():
+        if what == "the log":
+            world.insert(quiet, world.SPACE_B, [ROW], upsert=True)
+            assert not look(quiet, VIEW.name).wrong() and not look(quiet, VIEW.name).says_fresh()
+        for statement, parameters in SABOTAGE[what]:
+            quiet.execute(statement, parameters)
+        wrong = look(quiet, VIEW.name).wrong()
+        assert len(wrong) == 1 and wrong[0].startswith(ENTITY), wrong
+        raise psycopg.Rollback
+
+
+def test_the_observer_sees_a_trigger_that_is_off(quiet):
+    """Where cvx's event trigger does not see it go, either."""
+    quiet.execute("SELECT cvx.refresh_view(%s)", (VIEW.name,))
+    with quiet.transaction():
+        quiet.execute("SET LOCAL session_replication_role = replica")
+        quiet.execute("ALTER TABLE cvx_space.b DISABLE TRIGGER USER")
+        quiet.execute("SET LOCAL session_replication_role = origin")
+        world.insert(quiet, world.SPACE_B, [ROW], upsert=True)
+        wrong = look(quiet, VIEW.name).wrong()
+        assert len(wrong) == 1 and wrong[0].startswith(ENTITY), wrong
+        raise psycopg.Rollback
