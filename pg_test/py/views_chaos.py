@@ -7,6 +7,7 @@ them does not.
 """
 
 import random
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -19,6 +20,10 @@ from views_observer import HISTORY, diagnosis, look, snapshot, wrong_history
 
 SETTINGS = {"max_prepared_transactions": "30", "max_connections": "80", "max_worker_processes": "24"}
 DATABASE = "chaos"
+# What the server logs of each deadlock: the statements of those who are part of it.
+DEADLOCK = re.compile(r"DETAIL:  Process \d+ waits for .*\n(?:\t.*\n)*")
+PART = re.compile(r"^\tProcess \d+: (.*)", re.MULTILINE)
+WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY|WITH gone)\b")
 
 
 @dataclass
@@ -289,8 +294,15 @@ class ViewsChaos:
             assert left == (0, 0), f"rows left in the log and among what is stale: {left}"
         self.cluster.run("pg_amcheck", "--all", "--heapallindexed", "--install-missing")
         assert self.cluster.faults() == []
+        self.no_deadlock()
         self.not_vacuous(rows)
         return {"rows at the end": rows, "done": dict(sorted(self.ledger.counts.items()))}
+
+    def no_deadlock(self):
+        """But of writers with each other, whose transactions change the same rows in one order and the other."""
+        found = DEADLOCK.findall(self.cluster.log())
+        bad = [text for text in found if not all(WRITES.match(query) for query in PART.findall(text))]
+        assert not bad, f"{len(bad)} deadlocks: {bad[:5]}"
 
     def not_vacuous(self, rows: dict):
         counts = self.ledger.counts
