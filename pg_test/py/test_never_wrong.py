@@ -43,11 +43,20 @@ def test_the_harness_sees_that_the_log_is_lost():
 @pytest.fixture(scope="module")
 def quiet():
     """A server with the views of the harness and nobody at work."""
-    with Cluster() as cluster:
+    with Cluster({"max_prepared_transactions": 4}) as cluster:
         cluster.create_database("quiet")
         with cluster.connect("quiet") as conn:
             world.create(conn, random.Random(3))
-            yield conn
+        yield cluster
+
+
+@pytest.fixture
+def conn(quiet):
+    with quiet.connect("quiet") as connection:
+        connection.execute("SELECT cvx.refresh_view(%s)", (VIEW.name,))
+        seen = look(connection, VIEW.name)
+        assert seen.says_fresh() and not seen.wrong()
+        yield connection
 
 
 VIEW = next(view for view in world.VIEWS if view.name == "tf_some")
@@ -68,28 +77,52 @@ SABOTAGE = {
 
 
 @pytest.mark.parametrize("what", SABOTAGE)
-def test_the_observer_sees(quiet, what):
-    quiet.execute("SELECT cvx.refresh_view(%s)", (VIEW.name,))
-    assert look(quiet, VIEW.name).says_fresh() and not look(quiet, VIEW.name).wrong()
-    with quiet.transaction():
+def test_the_observer_sees(conn, what):
+    with conn.transaction():
         if what == "the log":
-            world.insert(quiet, world.SPACE_B, [ROW], upsert=True)
-            assert not look(quiet, VIEW.name).wrong() and not look(quiet, VIEW.name).says_fresh()
+            world.insert(conn, world.SPACE_B, [ROW], upsert=True)
+            assert not look(conn, VIEW.name).wrong() and not look(conn, VIEW.name).says_fresh()
         for statement, parameters in SABOTAGE[what]:
-            quiet.execute(statement, parameters)
-        wrong = look(quiet, VIEW.name).wrong()
+            conn.execute(statement, parameters)
+        wrong = look(conn, VIEW.name).wrong()
         assert len(wrong) == 1 and wrong[0].startswith(ENTITY), wrong
         raise psycopg.Rollback
 
 
-def test_the_observer_sees_a_trigger_that_is_off(quiet):
+def test_the_observer_sees_a_trigger_that_is_off(conn):
     """Where cvx's event trigger does not see it go, either."""
-    quiet.execute("SELECT cvx.refresh_view(%s)", (VIEW.name,))
-    with quiet.transaction():
-        quiet.execute("SET LOCAL session_replication_role = replica")
-        quiet.execute("ALTER TABLE cvx_space.b DISABLE TRIGGER USER")
-        quiet.execute("SET LOCAL session_replication_role = origin")
-        world.insert(quiet, world.SPACE_B, [ROW], upsert=True)
-        wrong = look(quiet, VIEW.name).wrong()
+    with conn.transaction():
+        conn.execute("SET LOCAL session_replication_role = replica")
+        conn.execute("ALTER TABLE cvx_space.b DISABLE TRIGGER USER")
+        conn.execute("SET LOCAL session_replication_role = origin")
+        world.insert(conn, world.SPACE_B, [ROW], upsert=True)
+        wrong = look(conn, VIEW.name).wrong()
         assert len(wrong) == 1 and wrong[0].startswith(ENTITY), wrong
         raise psycopg.Rollback
+
+
+def test_a_prepared_transaction_across_a_crash(quiet):
+    """It was begun before three refreshes and a crash, and is committed after them."""
+
+    def says(conn) -> tuple:
+        seen = look(conn, VIEW.name, [ENTITY])
+        assert not seen.wrong()
+        rows = seen.entities[ENTITY]
+        return bool(rows.fresh), bool(rows.stale)
+
+    with quiet.connect("quiet") as conn:
+        conn.execute("BEGIN")
+        world.insert(conn, world.SPACE_B, [ROW], upsert=True)
+        conn.execute("PREPARE TRANSACTION 'long'")
+        for _ in range(3):
+            conn.execute("SELECT cvx.refresh_view(%s, force => true)", (VIEW.name,))
+        assert says(conn) == (True, False)
+    quiet.crash()
+    quiet.start()
+    with quiet.connect("quiet") as conn:
+        assert says(conn) == (True, False)
+        conn.execute("COMMIT PREPARED 'long'")
+        assert says(conn) == (False, True)
+        conn.execute("SELECT cvx.refresh_view(%s)", (VIEW.name,))
+        assert says(conn) == (True, False)
+        assert look(conn, VIEW.name).says_fresh()
