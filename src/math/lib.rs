@@ -5,6 +5,7 @@
 
 pub mod align;
 pub mod anchors;
+pub mod bitemporal;
 pub mod boundary;
 pub mod calculus;
 pub mod changepoints;
