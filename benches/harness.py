@@ -82,6 +82,37 @@ def copy_out(conn, relation: str, path: Path) -> None:
             out.write(data)
 
 
+def copy_points(write, entities: int, points: int, dims: int, chunk: int = 5000) -> None:
+    """Hands COPY's binary form of (entity_id text, ts, vec) to `write`: points day by day, each day of all entities, which
+    are named e0000000 and so on."""
+    row = np.dtype(
+        [("fields", ">i2"), ("l0", ">i4"), ("id", "S8"), ("l1", ">i4"), ("ts", ">i8"), ("l2", ">i4")]
+        + [("dim", ">i2"), ("unused", ">i2"), ("vec", ">f4", dims)]
+    )
+    rng = np.random.default_rng(1)
+    centres = rng.standard_normal((entities, dims), dtype=np.float32)
+    write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+    for point in range(points):
+        for first in range(0, entities, chunk):
+            ids = np.arange(first, min(first + chunk, entities))
+            rows = np.zeros(len(ids), row)
+            rows["fields"], rows["l0"], rows["l1"], rows["l2"], rows["dim"] = 3, 8, 8, 4 + 4 * dims, dims
+            rows["id"] = [b"e%07d" % i for i in ids]
+            # 2026-01-01 on, in microseconds since 2000.
+            rows["ts"] = (9497 + point) * 86_400_000_000 + ids
+            rows["vec"] = centres[ids] + 0.3 * rng.standard_normal((len(ids), dims), dtype=np.float32)
+            write(rows.tobytes())
+    write(b"\xff\xff")
+
+
+def drop_database(conn) -> None:
+    """Closes the connection and drops its database, whose tables are large."""
+    name = conn.info.dbname
+    conn.close()
+    with psycopg.connect(autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 @contextmanager
 def peak_memory(pid: int):
     """Yields a dict whose `mb` is, afterwards, the most private memory (RssAnon) that the process held meanwhile."""
