@@ -9,6 +9,7 @@ mod functions;
 mod guc;
 mod ingest;
 mod types;
+mod views;
 mod workers;
 
 ::pgrx::pg_module_magic!(name, version);
@@ -80,10 +81,12 @@ extension_sql_file!(
     name = "config",
     requires = ["source"]
 );
+extension_sql_file!("../sql/install/76_view.sql", name = "view", requires = ["config"]);
+extension_sql_file!("../sql/install/77_watch.sql", name = "watch", requires = ["view"]);
 extension_sql_file!(
     "../sql/install/80_restore.sql",
     name = "restore",
-    requires = ["config"]
+    requires = ["watch"]
 );
 extension_sql_file!(
     "../sql/install/90_grants.sql",

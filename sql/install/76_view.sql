@@ -171,3 +171,103 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx._check_cohort(bigint) IS 'refuses cohorts whose pairs are too many';
+
+CREATE FUNCTION cvx._view_interval(config jsonb, key text) RETURNS interval
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (config ->> key)::interval;
+END
+$$;
+COMMENT ON FUNCTION cvx._view_interval(jsonb, text) IS 'an interval among the options of a view';
+
+-- What is out of date, of every view, by its two logs.
+CREATE VIEW cvx._view_marks AS
+    WITH reads AS (
+        SELECT v.view_id, v.type, v.entity_filter OPERATOR(pg_catalog.->) 'entity_ids' AS entity_ids,
+               COALESCE(v.space_id, -v.tracked_id) AS source
+        FROM cvx.view v WHERE v.model IS NULL
+        UNION ALL
+        SELECT v.view_id, v.type, v.entity_filter OPERATOR(pg_catalog.->) 'entity_ids', m.space_id
+        FROM cvx.view v JOIN cvx.model_version m ON m.model OPERATOR(pg_catalog.=) v.model)
+    SELECT r.view_id, l.entity_id, l.dirty_at AS stale_since, NULL AS error
+    FROM reads r JOIN cvx.invalidation l ON l.source OPERATOR(pg_catalog.=) r.source
+    WHERE l.entity_id IS NULL OR r.entity_ids IS NULL OR r.entity_ids OPERATOR(pg_catalog.?) l.entity_id
+    UNION ALL
+    SELECT s.view_id, s.entity_id, s.stale_since, s.error FROM cvx.stale s;
+COMMENT ON VIEW cvx._view_marks IS 'which entities of which views are out of date: what the log says and what was taken from it';
+
+CREATE VIEW cvx.views AS
+    SELECT v.name, v.type, s.name AS space, v.model, k.relation AS source_table, v.owner,
+           v.refresh_policy, v.schedule, v.time_zone, t.next_run_at,
+           CASE WHEN t.untracked_since IS NOT NULL THEN 'untracked'
+                WHEN t.failures OPERATOR(pg_catalog.>) 0 OR m.errors OPERATOR(pg_catalog.>) 0 THEN 'error'
+                WHEN t.sweep_since IS NOT NULL
+                     AND (t.last_computed IS NULL OR t.sweep_position IS NOT NULL) THEN 'computing'
+                WHEN t.sweep_since IS NOT NULL OR m.marks OPERATOR(pg_catalog.>) 0 THEN 'stale'
+                ELSE 'fresh'
+           END AS status,
+           t.entities,
+           CASE WHEN t.sweep_since IS NOT NULL OR m.is_whole OR t.untracked_since IS NOT NULL
+                THEN GREATEST(t.entities OPERATOR(pg_catalog.-) t.sweep_done, m.entities, 0) ELSE m.entities
+           END AS stale_entities,
+           LEAST(t.sweep_since, m.stale_since, t.untracked_since) AS stale_since,
+           t.last_computed,
+           COALESCE(t.untracked_reason, t.last_error) AS last_error, t.last_error_at,
+           CASE WHEN t.sweep_since IS NOT NULL AND t.sweep_total OPERATOR(pg_catalog.>) 0
+                THEN LEAST(t.sweep_done::pg_catalog.float8 OPERATOR(pg_catalog./) t.sweep_total, 1)
+           END AS progress,
+           CASE WHEN t.sweep_since IS NOT NULL AND t.sweep_done OPERATOR(pg_catalog.>) 0
+                THEN pg_catalog.make_interval(secs =>
+                    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) t.sweep_started_at)
+                    OPERATOR(pg_catalog.*) (GREATEST(t.sweep_total OPERATOR(pg_catalog.-) t.sweep_done, 0))
+                    OPERATOR(pg_catalog./) t.sweep_done)
+           END AS time_left,
+           pg_catalog.pg_total_relation_size(pg_catalog.to_regclass(pg_catalog.format('cvx_view_data.%I', v.name))) AS size_bytes,
+           CASE WHEN t.untracked_since IS NOT NULL THEN
+                    'Put the triggers of the source back (ALTER TABLE ... ENABLE TRIGGER), or drop the view and make it again.'
+                WHEN v.refresh_policy OPERATOR(pg_catalog.=) 'manual' AND LEAST(t.sweep_since, m.stale_since) IS NOT NULL THEN
+                    'It is refreshed by cvx.refresh_view(name) alone.'
+                WHEN m.errors OPERATOR(pg_catalog.>) 0 THEN 'SELECT entity_id, error FROM cvx.stale says which entities failed.'
+           END AS hint
+    FROM cvx.view v
+    LEFT JOIN cvx.view_state t ON t.view_id OPERATOR(pg_catalog.=) v.view_id
+    LEFT JOIN cvx.space s ON s.space_id OPERATOR(pg_catalog.=) v.space_id
+    LEFT JOIN cvx.tracked_table k ON k.tracked_id OPERATOR(pg_catalog.=) v.tracked_id
+    LEFT JOIN LATERAL (
+        SELECT pg_catalog.count(DISTINCT i.entity_id) AS entities, pg_catalog.count(*) AS marks,
+               pg_catalog.count(i.error) AS errors, pg_catalog.min(i.stale_since) AS stale_since,
+               COALESCE(pg_catalog.bool_or(i.entity_id IS NULL), false) AS is_whole
+        FROM cvx._view_marks i WHERE i.view_id OPERATOR(pg_catalog.=) v.view_id) m ON true;
+COMMENT ON VIEW cvx.views IS 'views: what each is made of, how up to date it is, and what went wrong last';
+COMMENT ON COLUMN cvx.views.status IS
+    'fresh; stale: some of it is out of date; computing: all of it is being computed; error; untracked: changes of its '
+    'source may go unseen, so that nothing in it counts as fresh';
+COMMENT ON COLUMN cvx.views.entities IS 'entities that it holds';
+COMMENT ON COLUMN cvx.views.stale_entities IS 'entities that are out of date';
+COMMENT ON COLUMN cvx.views.stale_since IS 'the earliest change that it does not hold';
+COMMENT ON COLUMN cvx.views.progress IS 'how much of it has been computed, while all of it is: from 0 to 1, by the planner''s statistics';
+COMMENT ON COLUMN cvx.views.time_left IS 'how long that will take';
+COMMENT ON COLUMN cvx.views.hint IS 'what can be done';
+
+CREATE VIEW cvx.invalidation_log AS
+    SELECT l.source, s.name AS space, k.relation AS source_table, l.entries, l.oldest,
+           pg_catalog.pg_total_relation_size('cvx.invalidation'::pg_catalog.regclass) AS size_bytes
+    FROM (SELECT i.source, pg_catalog.count(*) AS entries, pg_catalog.min(i.dirty_at) AS oldest
+          FROM cvx.invalidation i GROUP BY i.source) l
+    LEFT JOIN cvx.space s ON s.space_id OPERATOR(pg_catalog.=) l.source
+    LEFT JOIN cvx.tracked_table k ON k.tracked_id OPERATOR(pg_catalog.=) (-l.source);
+COMMENT ON VIEW cvx.invalidation_log IS 'what writers have logged and the refresher has not taken yet, by source';
+COMMENT ON COLUMN cvx.invalidation_log.size_bytes IS 'of the whole log on disk, indexes included';
+
+CREATE VIEW cvx.freshness_status AS
+    SELECT f.name, f.freshness_sla, f.stale_entities, f.stale_since, f.lag,
+           f.lag OPERATOR(pg_catalog.<=) f.freshness_sla AS within_sla, f.last_computed
+    FROM (SELECT w.name, cvx._view_interval(v.config, 'freshness_sla') AS freshness_sla, w.stale_entities, w.stale_since,
+                 COALESCE(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) w.stale_since, pg_catalog.make_interval()) AS lag,
+                 w.last_computed
+          FROM cvx.views w JOIN cvx.view v ON v.name OPERATOR(pg_catalog.=) w.name) f;
+COMMENT ON VIEW cvx.freshness_status IS 'how far views are behind their sources, and whether that is within their freshness_sla';
+COMMENT ON COLUMN cvx.freshness_status.lag IS 'the age of the earliest change that the view does not hold; zero when it holds all';
+COMMENT ON COLUMN cvx.freshness_status.within_sla IS 'NULL without a freshness_sla';

@@ -17,6 +17,8 @@ pub mod secret;
 pub mod source;
 pub mod space;
 pub mod statement;
+pub mod subtransaction;
+pub mod view;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -27,7 +27,10 @@ impl Kind {
     ];
 
     pub fn parse(name: &str) -> Option<Kind> {
-        Self::NAMES.iter().find(|(_, it)| *it == name).map(|(kind, _)| *kind)
+        Self::NAMES
+            .iter()
+            .find(|(_, it)| *it == name)
+            .map(|(kind, _)| *kind)
     }
 
     pub fn name(self) -> &'static str {
@@ -98,6 +101,8 @@ pub struct View {
     pub failures: i32,
     pub next_attempt_at: Option<TimestampTz>,
     pub sweep: Option<Sweep>,
+    /// Whether entities of it are marked; where that was looked at.
+    pub is_marked: bool,
 }
 
 const COLUMNS: &str =
@@ -158,6 +163,7 @@ fn read(row: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Option<View>> {
         failures: row.get(16)?.unwrap_or_default(),
         next_attempt_at: time(17)?,
         sweep,
+        is_marked: false,
     }))
 }
 
@@ -257,9 +263,14 @@ pub fn track(relation: pg_sys::Oid, entity_column: &str, ts_column: &str) -> Res
         ON CONFLICT (relation, entity_column, ts_column) DO UPDATE SET entity_column = EXCLUDED.entity_column
         RETURNING t.tracked_id";
     let arguments = [relation.into(), entity_column.into(), ts_column.into()];
-    Spi::connect_mut(|client| client.update(insert, Some(1), &arguments)?.first().get_one::<i32>())
-        .map(Option::unwrap_or_default)
-        .map_err(internal)
+    Spi::connect_mut(|client| {
+        client
+            .update(insert, Some(1), &arguments)?
+            .first()
+            .get_one::<i32>()
+    })
+    .map(Option::unwrap_or_default)
+    .map_err(internal)
 }
 
 /// Forgets tables that no view reads any more; their sources.

@@ -12,4 +12,5 @@ mod source;
 mod space_report;
 mod stats;
 mod trajectory;
+mod view;
 mod workers;

@@ -12,18 +12,18 @@ use crate::error::Error;
 use crate::ingest::{config, declare};
 use crate::workers::poke;
 
-fn required<T>(function: &'static str, argument: &'static str, value: Option<T>) -> Result<T, ErrorReport> {
+pub(super) fn required<T>(function: &'static str, argument: &'static str, value: Option<T>) -> Result<T, ErrorReport> {
     Ok(value.ok_or(Error::NullArgument { function, argument })?)
 }
 
 /// Refuses in a read-only transaction, and so on a standby, what is about to write.
-fn will_write(function: &CStr) {
+pub(super) fn will_write(function: &CStr) {
     // SAFETY: raises an error or does nothing, with a C string.
     unsafe { pg_sys::PreventCommandIfReadOnly(function.as_ptr()) }
 }
 
 /// An empty text takes away what a function's NULL leaves as it is.
-fn unless_empty(text: String) -> Option<String> {
+pub(super) fn unless_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 

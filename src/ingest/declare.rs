@@ -176,10 +176,14 @@ pub fn owner_of(it: &Source) -> Result<pg_sys::Oid, ErrorReport> {
 
 /// When a schedule is due next, in microseconds since 2000.
 pub fn next_run(it: &Declared) -> Result<Option<i64>, ErrorReport> {
-    let Some(cron) = &it.schedule else {
+    next_time(it.schedule.as_deref(), &it.time_zone)
+}
+
+pub fn next_time(cron: Option<&str>, time_zone: &str) -> Result<Option<i64>, ErrorReport> {
+    let Some(cron) = cron else {
         return Ok(None);
     };
-    let schedule = Schedule::parse(cron, &it.time_zone).map_err(Error::Declaration)?;
+    let schedule = Schedule::parse(cron, time_zone).map_err(Error::Declaration)?;
     Ok(schedule
         .next_after(now().saturating_add(EPOCH_MICROS))
         .map(|at| at.saturating_sub(EPOCH_MICROS)))

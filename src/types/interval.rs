@@ -48,7 +48,7 @@ pub fn from_text(text: &CStr) -> Interval {
         )
     };
     // The function is strict and its arguments are not NULL.
-    value.unwrap_or_default()
+    value.unwrap_or_else(|| Interval::from_micros(0))
 }
 
 /// PostgreSQL 17 has infinite intervals, all three fields at an extreme.

@@ -20,11 +20,22 @@ pub enum Points {
 #[derive(Clone, Debug)]
 pub struct Columns {
     pub relation: String,
-    pub condition: String,
+    /// The space, when the relation is cvx.embedding.
+    pub space_id: Option<i32>,
     pub entity: String,
     pub ts: String,
     pub vec: String,
     pub ingested_at: String,
+}
+
+impl Columns {
+    /// Which of the relation's rows, under an alias.
+    fn condition(&self, alias: &str) -> String {
+        match self.space_id {
+            Some(id) => format!("{alias}.space_id OPERATOR(pg_catalog.=) {id}"),
+            None => format!("{} IS NOT NULL", self.entity),
+        }
+    }
 }
 
 /// Which entities.
@@ -157,7 +168,7 @@ impl Definition<'_> {
                 it.vec,
                 it.ingested_at,
                 it.relation,
-                it.condition,
+                it.condition("s"),
                 self.of_entity(&it.entity)
             ),
             Points::Model(model) => format!(
@@ -167,20 +178,11 @@ impl Definition<'_> {
                  JOIN cvx.embedding e ON e.space_id OPERATOR(pg_catalog.=) p.space_id
                   AND e.entity_id OPERATOR(pg_catalog.=) n.entity_id AND e.ts OPERATOR(pg_catalog.=) c.ts
                  WHERE {}",
-                self.entities_of(model),
+                entities_of(model),
                 quote_literal(model),
                 self.of_entity("n.entity_id")
             ),
         }
-    }
-
-    /// The entities of a model, whichever version has them.
-    fn entities_of(&self, model: &str) -> String {
-        format!(
-            "SELECT DISTINCT s.entity_id FROM cvx.embedding s
-             WHERE s.space_id OPERATOR(pg_catalog.=) ANY (ARRAY({}))",
-            spaces_of(model)
-        )
     }
 
     /// Whether an entity is one of those asked for.
@@ -195,21 +197,20 @@ impl Definition<'_> {
             ));
         }
         if let Some(query) = &self.config.query {
-            conditions.push(format!("{entity} IN (SELECT q.entity FROM (\n{query}\n) q(entity))"));
+            conditions.push(format!(
+                "{entity} IN (SELECT q.entity FROM (\n{query}\n) q(entity))"
+            ));
         }
         if let Some(attrs) = &self.filter.attrs {
-            let (relation, condition) = match self.points {
-                Points::Table(it) => (it.relation.clone(), it.condition.replace("s.", "l.")),
-                Points::Model(model) => (
-                    String::from("cvx.embedding"),
-                    format!(
-                        "l.space_id OPERATOR(pg_catalog.=) ANY (ARRAY({}))",
-                        spaces_of(model)
-                    ),
+            let condition = match self.points {
+                Points::Table(it) => it.condition("l"),
+                Points::Model(model) => format!(
+                    "l.space_id OPERATOR(pg_catalog.=) ANY (ARRAY({}))",
+                    spaces_of(model)
                 ),
             };
             conditions.push(format!(
-                "(SELECT l.attrs FROM {relation} l WHERE {condition}
+                "(SELECT l.attrs FROM cvx.embedding l WHERE {condition}
                    AND l.entity_id OPERATOR(pg_catalog.=) {entity} ORDER BY l.ts DESC, l.space_id DESC LIMIT 1)
                  OPERATOR(pg_catalog.@>) {}::pg_catalog.jsonb",
                 quote_literal(attrs.to_string())
@@ -220,13 +221,14 @@ impl Definition<'_> {
 
     /// (entity_id, t) of every entity, `t` evaluated once.
     fn trajectories(&self) -> String {
-        let sliced = |t: &str, end: &str| match self.config.window.filter(|_| self.kind == Kind::TemporalFeatures) {
-            Some(window) => format!(
-                "cvx.slice({t}, {end} OPERATOR(pg_catalog.-) {}, NULL)",
-                micros(window)
-            ),
-            None => t.to_owned(),
-        };
+        let sliced =
+            |t: &str, end: &str| match self.config.window.filter(|_| self.kind == Kind::TemporalFeatures) {
+                Some(window) => format!(
+                    "cvx.slice({t}, {end} OPERATOR(pg_catalog.-) {}, NULL)",
+                    micros(window)
+                ),
+                None => t.to_owned(),
+            };
         match self.points {
             Points::Table(it) => format!(
                 "SELECT {entity} AS entity_id, {t} AS t FROM {relation} s WHERE {condition} GROUP BY {entity}",
@@ -236,12 +238,12 @@ impl Definition<'_> {
                     &format!("pg_catalog.max({})", it.ts)
                 ),
                 relation = it.relation,
-                condition = it.condition
+                condition = it.condition("s")
             ),
             Points::Model(model) => format!(
                 "SELECT n.entity_id, w.t FROM ({entities}) n CROSS JOIN LATERAL (
                    SELECT {t} AS t FROM (SELECT cvx.canonical(n.entity_id, {model}) AS t OFFSET 0) c OFFSET 0) w",
-                entities = self.entities_of(model),
+                entities = entities_of(model),
                 t = sliced("c.t", "cvx.end_ts(c.t)"),
                 model = quote_literal(model)
             ),
@@ -275,14 +277,14 @@ impl Definition<'_> {
                 ts = it.ts,
                 vec = it.vec,
                 relation = it.relation,
-                condition = it.condition
+                condition = it.condition("s")
             ),
             Points::Model(model) => format!(
                 "SELECT n.entity_id, {bin} AS window_start, cvx.trajectory_agg(c.ts, c.vec) AS t
                  FROM ({entities}) n CROSS JOIN LATERAL cvx.canonical_trajectory(n.entity_id, {model}) c
                  GROUP BY n.entity_id, {bin}",
                 bin = bin("c.ts"),
-                entities = self.entities_of(model),
+                entities = entities_of(model),
                 model = quote_literal(model)
             ),
         };
@@ -315,7 +317,7 @@ impl Definition<'_> {
                 "SELECT n.entity_id, c.ts, c.severity, c.classification, c.model_boundary, c.confidence,
                     c.alignment_residual, c.alignment_error, c.model_version
                  FROM ({}) n CROSS JOIN LATERAL cvx.model_changepoints(n.entity_id, {}{arguments}) c WHERE {}",
-                self.entities_of(model),
+                entities_of(model),
                 quote_literal(model),
                 self.of_entity("n.entity_id")
             ),
@@ -330,7 +332,7 @@ impl Definition<'_> {
                 it.ts,
                 it.vec,
                 it.relation,
-                it.condition,
+                it.condition("s"),
                 it.ts,
                 it.vec,
                 self.of_entity(&it.entity)
@@ -338,7 +340,7 @@ impl Definition<'_> {
             Points::Model(model) => format!(
                 "SELECT n.entity_id, c.ts, c.vec FROM ({}) n
                  CROSS JOIN LATERAL cvx.canonical_trajectory(n.entity_id, {}) c WHERE {}",
-                self.entities_of(model),
+                entities_of(model),
                 quote_literal(model),
                 self.of_entity("n.entity_id")
             ),
@@ -383,7 +385,17 @@ impl Definition<'_> {
     }
 }
 
-fn spaces_of(model: &str) -> String {
+/// The entities of a model, whichever version has them, as a query.
+pub fn entities_of(model: &str) -> String {
+    format!(
+        "SELECT DISTINCT s.entity_id FROM cvx.embedding s
+         WHERE s.space_id OPERATOR(pg_catalog.=) ANY (ARRAY({}))",
+        spaces_of(model)
+    )
+}
+
+/// The ids of a model's spaces, as a subquery.
+pub fn spaces_of(model: &str) -> String {
     format!(
         "SELECT v.space_id FROM cvx.model_version v
          WHERE v.model OPERATOR(pg_catalog.=) {} AND v.space_id IS NOT NULL",

@@ -12,6 +12,12 @@ pub fn delay(failures: u32, random: u64) -> Duration {
     whole.mul_f64(1.0 - share)
 }
 
+/// Any number: jitter need not be hard to guess.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
 /// A source whose records are refused one after the other is not read any further: it is most likely configured wrongly.
 #[derive(Debug, Clone)]
 pub struct Circuit {

@@ -176,11 +176,16 @@ impl Launcher {
             }
             let scheduler = of((database, Role::Scheduler));
             let wants_ingest = scheduler.is_some_and(|(_, it)| it.wants_ingest);
+            let wants_refresh = scheduler.is_some_and(|(_, it)| it.wants_refresh);
             let missing = [
                 (Role::Scheduler, scheduler.is_none()),
                 (
                     Role::Ingest,
                     wants_ingest && of((database, Role::Ingest)).is_none(),
+                ),
+                (
+                    Role::Refresh,
+                    wants_refresh && of((database, Role::Refresh)).is_none(),
                 ),
             ];
             for (role, _) in missing.into_iter().filter(|(_, is_missing)| *is_missing) {
@@ -226,6 +231,7 @@ impl Launcher {
             .set_function(match role {
                 Role::Scheduler => "cvx_scheduler_main",
                 Role::Ingest => "cvx_ingest_main",
+                Role::Refresh => "cvx_refresh_main",
             })
             .enable_spi_access()
             .set_argument(Some(pg_sys::Datum::from(index)))

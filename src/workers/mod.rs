@@ -8,6 +8,7 @@ mod job;
 mod launcher;
 pub mod poke;
 pub mod process;
+mod refresh;
 mod run;
 mod scheduler;
 pub mod shared;

@@ -19,6 +19,8 @@ enum Poke {
 
 thread_local! {
     static PENDING: Cell<Poke> = const { Cell::new(Poke::None) };
+    /// Something that views read has changed.
+    static REFRESH: Cell<bool> = const { Cell::new(false) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -32,11 +34,23 @@ pub fn launcher() {
     at_commit(Poke::Launcher);
 }
 
+/// The refresh worker has: the marks of this transaction.
+pub fn refresh() {
+    if shared::is_preloaded() {
+        REFRESH.set(true);
+        register();
+    }
+}
+
 fn at_commit(poke: Poke) {
     if !shared::is_preloaded() {
         return;
     }
     PENDING.set(PENDING.get().max(poke));
+    register();
+}
+
+fn register() {
     if !REGISTERED.replace(true) {
         // SAFETY: registered once a process, a function that lives for ever.
         unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
@@ -52,8 +66,15 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
             if poke != Poke::None {
                 tell(poke);
             }
+            if REFRESH.replace(false) {
+                // SAFETY: a plain variable of this process.
+                shared::wake_refresh(unsafe { pg_sys::MyDatabaseId });
+            }
         }
-        XACT_EVENT_ABORT | XACT_EVENT_PREPARE => PENDING.set(Poke::None),
+        XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
+            PENDING.set(Poke::None);
+            REFRESH.set(false);
+        }
         _ => {}
     }
 }

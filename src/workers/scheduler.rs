@@ -8,8 +8,10 @@ use pgrx::prelude::*;
 use super::process::{self, now};
 use super::shared::{self, Exit, Role};
 use crate::catalog::source::Source;
-use crate::catalog::{activation, source};
+use crate::catalog::view::View;
+use crate::catalog::{activation, source, view};
 use crate::ingest::declare;
+use crate::views::create;
 
 /// What changes in this database wakes the scheduler; it looks by itself this often all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,8 +44,11 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
 
 struct Look {
     wants_ingest: bool,
+    wants_refresh: bool,
     schedules: usize,
+    /// Whether a run of a source has become due, and a refresh of a view.
     requested: bool,
+    requested_refresh: bool,
     patience: Duration,
 }
 
@@ -54,10 +59,14 @@ fn look() -> Result<Option<Look>, ErrorReport> {
     }
     let mut look = Look {
         wants_ingest: false,
+        wants_refresh: false,
         schedules: 0,
         requested: false,
+        requested_refresh: false,
         patience: PATIENCE,
     };
+    // Views are of this database alone: a copy of it may keep its own up to date.
+    look_at_views(&mut look)?;
     if !activation::is_enabled()? {
         return Ok(Some(look));
     }
@@ -91,22 +100,54 @@ fn look() -> Result<Option<Look>, ErrorReport> {
     Ok(Some(look))
 }
 
+/// Asks for the refreshes that are due.
+fn look_at_views(look: &mut Look) -> Result<(), ErrorReport> {
+    let views: Vec<View> = view::all()?
+        .into_iter()
+        .filter(|it| it.policy != "manual")
+        .collect();
+    look.wants_refresh = !views.is_empty();
+    let now = now();
+    for it in views.into_iter().filter(|it| it.schedule.is_some()) {
+        look.schedules += 1;
+        let due = match it.next_run_at {
+            Some(due) if due > now => due,
+            _ => {
+                let next = create::next_run(&it)?;
+                let time = next.map(TimestampWithTimeZone::try_from).and_then(Result::ok);
+                // Without a time it has just been made: its first computation does not wait for the schedule.
+                let set = "next_run_at = $2, requested = true";
+                view::set_state(it.view_id, set, vec![time.into()])?;
+                look.requested_refresh = true;
+                next.unwrap_or(i64::MAX)
+            }
+        };
+        let until = Duration::from_micros(due.saturating_sub(now).max(0).unsigned_abs());
+        look.patience = look.patience.min(until);
+    }
+    Ok(())
+}
+
 fn announce(index: usize, look: &Look) {
     let mut changed = false;
     shared::update_slot(index, |slot| {
-        changed = slot.wants_ingest != look.wants_ingest;
+        changed = slot.wants_ingest != look.wants_ingest || slot.wants_refresh != look.wants_refresh;
         slot.wants_ingest = look.wants_ingest;
+        slot.wants_refresh = look.wants_refresh;
     });
     process::report(index, &format!("{} schedules", look.schedules), false);
     if changed {
         shared::wake(shared::launcher().pid);
     }
+    let Some(own) = shared::slot(index) else { return };
     if look.requested {
-        let Some(own) = shared::slot(index) else { return };
         for (_, slot) in shared::slots() {
             if slot.database == own.database && slot.role == Role::Ingest {
                 shared::wake(slot.pid);
             }
         }
+    }
+    if look.requested_refresh {
+        shared::wake_refresh(own.database);
     }
 }

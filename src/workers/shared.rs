@@ -21,6 +21,7 @@ static PRELOADED: AtomicBool = AtomicBool::new(false);
 pub enum Role {
     Scheduler,
     Ingest,
+    Refresh,
 }
 
 impl Role {
@@ -28,6 +29,7 @@ impl Role {
         match self {
             Role::Scheduler => "scheduler",
             Role::Ingest => "ingest",
+            Role::Refresh => "refresh",
         }
     }
 }
@@ -96,6 +98,10 @@ pub struct Slot {
     pub error: Text<320>,
     /// Of a scheduler: whether its database has sources to be read.
     pub wants_ingest: bool,
+    /// And whether it has views that are to be refreshed.
+    pub wants_refresh: bool,
+    /// Of a refresh worker: it was told that something changed, and has not looked since.
+    pub has_work: bool,
 }
 
 impl Slot {
@@ -111,6 +117,8 @@ impl Slot {
         work: Text::EMPTY,
         error: Text::EMPTY,
         wants_ingest: false,
+        wants_refresh: false,
+        has_work: false,
     };
 }
 
@@ -222,6 +230,32 @@ pub fn update_slot(index: usize, change: impl FnOnce(&mut Slot)) {
     if let Some(slot) = SHARED.exclusive().slots.get_mut(index) {
         change(slot);
     }
+}
+
+/// Tells a database's refresh worker that something changed. Called at commits: a worker that knows already costs a
+/// look under a shared lock.
+pub fn wake_refresh(database: pg_sys::Oid) {
+    let is_it = |slot: &Slot| {
+        slot.role == Role::Refresh
+            && slot.database == database
+            && slot.state != State::Free
+            && slot.state != State::Ended
+    };
+    let found = {
+        let shared = SHARED.share();
+        shared.slots.iter().position(|slot| is_it(slot) && !slot.has_work)
+    };
+    let Some(index) = found else { return };
+    let pid = {
+        let mut shared = SHARED.exclusive();
+        let slot = &mut shared.slots[index];
+        if !is_it(slot) || slot.has_work {
+            return;
+        }
+        slot.has_work = true;
+        slot.pid
+    };
+    wake(pid);
 }
 
 pub fn free_slot(index: usize) {

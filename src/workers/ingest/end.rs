@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use super::Ingest;
 use crate::catalog::run;
 use crate::catalog::source::{self, Source};
-use crate::workers::backoff;
+use crate::workers::backoff::{self, random};
 use crate::workers::process::{self, Failure, now};
 use crate::workers::run::{Kind, Run};
 use crate::workers::shared;
@@ -224,12 +224,6 @@ pub(super) fn run_error(error: &SourceError) -> String {
         text = format!("{text} ({hint})");
     }
     text
-}
-
-/// Any number: jitter need not be hard to guess.
-pub(super) fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
 }
 
 impl Failure {

@@ -6,11 +6,11 @@ use std::time::Instant;
 use cvx_sources::SourceError;
 
 use super::Ingest;
-use super::end::{random, run_error};
+use super::end::run_error;
 use crate::catalog::run::{self, Counts};
 use crate::catalog::{dead_letter, position, source};
 use crate::ingest::delivery;
-use crate::workers::backoff;
+use crate::workers::backoff::{self, random};
 use crate::workers::process::{self, Failure};
 use crate::workers::run::{Kind, Replayed};
 use crate::workers::shared::Exit;

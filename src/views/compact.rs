@@ -1,0 +1,76 @@
+//! From the log of what changed to the marks of what has to be computed: per view and entity, the earliest times.
+
+use std::collections::HashSet;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::catalog::internal;
+
+/// Moves all of the log that this statement sees. A reader sees each entry in one place or the other. Returns how many
+/// marks there are of it.
+pub fn compact() -> Result<u64, ErrorReport> {
+    let query = "WITH moved AS (
+            DELETE FROM cvx.invalidation l RETURNING l.source, l.entity_id, l.dirty_at, l.from_ts),
+        reads AS (
+            SELECT v.view_id, v.type, v.entity_filter, COALESCE(v.space_id, -v.tracked_id) AS source
+            FROM cvx.view v WHERE v.model IS NULL
+            UNION ALL
+            SELECT v.view_id, v.type, v.entity_filter, m.space_id
+            FROM cvx.view v JOIN cvx.model_version m ON m.model OPERATOR(pg_catalog.=) v.model),
+        marks AS (
+            SELECT r.view_id,
+                CASE WHEN r.type OPERATOR(pg_catalog.<>) 'cohort_snapshot' THEN m.entity_id END AS entity_id,
+                pg_catalog.min(m.dirty_at) AS stale_since,
+                CASE WHEN pg_catalog.bool_and(m.from_ts IS NOT NULL) THEN pg_catalog.min(m.from_ts) END AS from_ts
+            FROM moved m JOIN reads r ON r.source OPERATOR(pg_catalog.=) m.source
+            WHERE m.entity_id IS NULL
+               OR r.entity_filter OPERATOR(pg_catalog.->) 'entity_ids' IS NULL
+               OR (r.entity_filter OPERATOR(pg_catalog.->) 'entity_ids') OPERATOR(pg_catalog.?) m.entity_id
+            GROUP BY 1, 2)
+        INSERT INTO cvx.stale AS s (view_id, entity_id, stale_since, from_ts)
+        SELECT k.view_id, k.entity_id, k.stale_since, k.from_ts FROM marks k ORDER BY 1, 2
+        ON CONFLICT ON CONSTRAINT stale_entity DO UPDATE SET
+            stale_since = LEAST(s.stale_since, EXCLUDED.stale_since),
+            from_ts = CASE WHEN s.from_ts IS NOT NULL AND EXCLUDED.from_ts IS NOT NULL
+                           THEN LEAST(s.from_ts, EXCLUDED.from_ts) END,
+            error = NULL, retry_at = NULL";
+    Spi::connect_mut(|client| Ok::<_, pgrx::spi::Error>(client.update(query, None, &[])?.len() as u64))
+        .map_err(internal)
+}
+
+/// Marks all of a view.
+pub fn mark_all(view_id: i32) -> Result<(), ErrorReport> {
+    let insert = "INSERT INTO cvx.stale (view_id, stale_since) VALUES ($1, pg_catalog.clock_timestamp())";
+    Spi::run_with_args(insert, &[view_id.into()]).map_err(internal)
+}
+
+/// Marks entities of a view.
+pub fn mark(view_id: i32, ids: &[String]) -> Result<(), ErrorReport> {
+    let insert = "INSERT INTO cvx.stale AS s (view_id, entity_id, stale_since)
+        SELECT DISTINCT $1, i.id COLLATE pg_catalog.\"C\", pg_catalog.clock_timestamp() FROM pg_catalog.unnest($2) i(id)
+        WHERE i.id IS NOT NULL ORDER BY 2
+        ON CONFLICT ON CONSTRAINT stale_entity DO UPDATE SET from_ts = NULL, error = NULL, retry_at = NULL";
+    Spi::run_with_args(insert, &[view_id.into(), ids.to_vec().into()]).map_err(internal)
+}
+
+/// Whoever asks for a refresh has entities tried again that could not be computed.
+pub fn forget_errors(view_id: i32) -> Result<(), ErrorReport> {
+    let update = "UPDATE cvx.stale SET error = NULL, retry_at = NULL
+        WHERE view_id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL";
+    Spi::run_with_args(update, &[view_id.into()]).map_err(internal)
+}
+
+/// The views that have something to be computed now.
+pub fn marked() -> Result<HashSet<i32>, ErrorReport> {
+    let query = "SELECT v.view_id FROM cvx.view v WHERE EXISTS (SELECT FROM cvx.stale s
+        WHERE s.view_id OPERATOR(pg_catalog.=) v.view_id
+          AND (s.retry_at IS NULL OR s.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()))";
+    Spi::connect_mut(|client| {
+        let rows = client.update(query, None, &[])?;
+        rows.into_iter()
+            .map(|row| Ok(row.get::<i32>(1)?.unwrap_or_default()))
+            .collect::<pgrx::spi::Result<HashSet<_>>>()
+    })
+    .map_err(internal)
+}

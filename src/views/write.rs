@@ -1,0 +1,247 @@
+//! Statements on a view's own relations, run as its owner.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
+
+use super::refresh::{Dirty, data, definition};
+use crate::catalog::view::{Kind, Sweep, View};
+use crate::catalog::{Statements, internal, prepared};
+use crate::workers::process::now;
+
+thread_local! {
+    /// By view and statement.
+    static KEPT: Statements<(i32, u8)> = Statements::default();
+}
+
+const UPSERT: u8 = 0;
+const FORGET: u8 = 1;
+const DELETE: u8 = 2;
+const INSERT: u8 = 3;
+
+/// What one scan of a range came to.
+pub struct Range {
+    pub entities: i64,
+    /// How many entities there are more.
+    pub change: i64,
+    /// None: it reached the end.
+    pub last: Option<String>,
+}
+
+/// The columns of the view, as its definition has them.
+fn columns(it: &View) -> Result<Vec<String>, ErrorReport> {
+    let query = "SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.regclass
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    Spi::connect(|client| {
+        let rows = client.select(query, None, &[definition(it).into()])?;
+        rows.map(|row| Ok(quote_identifier(row.get::<String>(1)?.unwrap_or_default())))
+            .collect::<pgrx::spi::Result<Vec<_>>>()
+    })
+    .map_err(internal)
+}
+
+/// On a conflict every column gets its new value.
+fn replace(it: &View) -> Result<String, ErrorReport> {
+    let set: Vec<String> = columns(it)?
+        .iter()
+        .map(|column| format!("{column} = EXCLUDED.{column}"))
+        .collect();
+    Ok(format!(
+        "ON CONFLICT (entity_id) DO UPDATE SET {}, computed_at = EXCLUDED.computed_at",
+        set.join(", ")
+    ))
+}
+
+fn clock() -> Option<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(now()).ok()
+}
+
+/// Runs a statement that is kept for the view; the first value of its first row.
+fn execute(
+    it: &View,
+    which: u8,
+    query: impl FnOnce() -> Result<String, ErrorReport>,
+    types: &[pg_sys::Oid],
+    arguments: &[DatumWithOid<'_>],
+) -> Result<i64, ErrorReport> {
+    let known = KEPT.with_borrow(|kept| kept.contains_key(&(it.view_id, which)));
+    let text = if known { String::new() } else { query()? };
+    Spi::connect_mut(|client| {
+        let statement = prepared(&KEPT, (it.view_id, which), || {
+            let types: Vec<PgOid> = types.iter().map(|it| PgOid::from(*it)).collect();
+            Ok(client.prepare_mut(text.as_str(), &types)?.keep())
+        })?;
+        let rows = client.update(&*statement, None, arguments)?;
+        rows.into_iter()
+            .next()
+            .map_or(Ok(0), |row| Ok(row.get::<i64>(1)?.unwrap_or_default()))
+    })
+    .map_err(|error: pgrx::spi::Error| internal(error))
+}
+
+/// Computes entities anew. Returns how many there are more than before.
+pub fn entities(it: &View, dirty: &[Dirty]) -> Result<i64, ErrorReport> {
+    let ids: Vec<String> = dirty.iter().map(|it| it.entity_id.clone()).collect();
+    let (entity_type, data, definition) = (&it.entity_type, data(it), definition(it));
+    // One index scan an entity: joined laterally, the id reaches the definition's grouping.
+    let computed = format!(
+        "SELECT d.*, $2 FROM pg_catalog.unnest($1) i(id)
+         CROSS JOIN LATERAL (SELECT * FROM {definition} q
+            WHERE q.entity_id OPERATOR(pg_catalog.=) i.id::{entity_type}) d"
+    );
+    let types = [pg_sys::TEXTARRAYOID, pg_sys::TIMESTAMPTZOID];
+    let at = clock();
+    if it.kind == Kind::TemporalFeatures {
+        let upsert = || {
+            Ok(format!(
+                "WITH up AS (INSERT INTO {data} AS o {computed} {} RETURNING (o.xmax OPERATOR(pg_catalog.=) 0) AS is_new)
+                 SELECT pg_catalog.count(*) FILTER (WHERE u.is_new) FROM up u",
+                replace(it)?
+            ))
+        };
+        let added = execute(it, UPSERT, upsert, &types, &[ids.clone().into(), at.into()])?;
+        let forget = || {
+            Ok(format!(
+                "WITH gone AS (DELETE FROM {data} o WHERE o.entity_id OPERATOR(pg_catalog.=) ANY ($1::{entity_type}[])
+                    AND o.computed_at IS DISTINCT FROM $2 RETURNING 1)
+                 SELECT pg_catalog.count(*) FROM gone g"
+            ))
+        };
+        let gone = execute(it, FORGET, forget, &types, &[ids.into(), at.into()])?;
+        return Ok(added - gone);
+    }
+    let delete = || {
+        Ok(format!(
+            "WITH gone AS (DELETE FROM {data} o WHERE o.entity_id OPERATOR(pg_catalog.=) ANY ($1::{entity_type}[])
+                RETURNING o.entity_id)
+             SELECT pg_catalog.count(DISTINCT g.entity_id) FROM gone g"
+        ))
+    };
+    let gone = execute(it, DELETE, delete, &types[..1], &[ids.clone().into()])?;
+    let insert = || {
+        Ok(format!(
+            "WITH new AS (INSERT INTO {data} AS o {computed} RETURNING o.entity_id)
+             SELECT pg_catalog.count(DISTINCT n.entity_id) FROM new n"
+        ))
+    };
+    let added = execute(it, INSERT, insert, &types, &[ids.into(), at.into()])?;
+    Ok(added - gone)
+}
+
+/// The condition that the entities of `alias` come after the sweep's position, which is $2.
+pub fn after(it: &View, alias: &str, sweep: &Sweep) -> String {
+    match sweep.position {
+        None => String::from("WHERE $1 IS NOT NULL"),
+        Some(_) => format!(
+            "WHERE {alias}.entity_id OPERATOR(pg_catalog.>) $2::pg_catalog.text::{}",
+            it.entity_type
+        ),
+    }
+}
+
+/// Computes the next entities after a sweep's position by one scan.
+pub fn range(it: &View, sweep: &Sweep, most: i64) -> Result<Range, ErrorReport> {
+    let (data, definition, entity_type) = (data(it), definition(it), &it.entity_type);
+    let position = sweep.position.clone();
+    let at = clock();
+    // A plain INSERT until there is something to be replaced.
+    let upsert = format!(
+        "WITH up AS (INSERT INTO {data} AS o SELECT d.*, $3 FROM (
+                SELECT * FROM {definition} q {} ORDER BY q.entity_id LIMIT $1) d {}
+            RETURNING o.entity_id, (o.xmax OPERATOR(pg_catalog.=) 0) AS is_new)
+         SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.is_new),
+            (SELECT l.entity_id::pg_catalog.text FROM up l ORDER BY l.entity_id DESC LIMIT 1) FROM up u",
+        after(it, "q", sweep),
+        replace(it)?
+    );
+    let arguments = [most.into(), position.clone().into(), at.into()];
+    let (entities, added, last) = Spi::connect_mut(|client| {
+        let rows = client.update(upsert.as_str(), Some(1), &arguments)?;
+        rows.first().get_three::<i64, i64, String>()
+    })
+    .map_err(internal)?;
+    let entities = entities.unwrap_or_default();
+    let last = last.filter(|_| entities >= most);
+    let gone = gone(
+        it,
+        sweep,
+        last.as_deref(),
+        "o.computed_at IS DISTINCT FROM $3",
+        at.into(),
+        entity_type,
+    )?;
+    Ok(Range {
+        entities,
+        change: added.unwrap_or_default() - gone,
+        last,
+    })
+}
+
+/// Deletes entities of a range that are no more: all but those that were found there. How many.
+pub fn forget_others(
+    it: &View,
+    sweep: &Sweep,
+    last: Option<&str>,
+    found: &[String],
+) -> Result<i64, ErrorReport> {
+    let condition = format!(
+        "o.entity_id OPERATOR(pg_catalog.<>) ALL ($3::{}[])",
+        it.entity_type
+    );
+    gone(
+        it,
+        sweep,
+        last,
+        &condition,
+        found.to_vec().into(),
+        &it.entity_type,
+    )
+}
+
+fn gone(
+    it: &View,
+    sweep: &Sweep,
+    last: Option<&str>,
+    condition: &str,
+    third: DatumWithOid<'_>,
+    entity_type: &str,
+) -> Result<i64, ErrorReport> {
+    let query = format!(
+        "WITH gone AS (DELETE FROM {} o
+            WHERE ($1::pg_catalog.text IS NULL OR o.entity_id OPERATOR(pg_catalog.>) $1::pg_catalog.text::{entity_type})
+              AND ($2::pg_catalog.text IS NULL OR o.entity_id OPERATOR(pg_catalog.<=) $2::pg_catalog.text::{entity_type})
+              AND {condition} RETURNING o.entity_id)
+         SELECT pg_catalog.count(DISTINCT g.entity_id) FROM gone g",
+        data(it)
+    );
+    let arguments = [sweep.position.clone().into(), last.into(), third];
+    Spi::connect_mut(|client| {
+        client
+            .update(query.as_str(), Some(1), &arguments)?
+            .first()
+            .get_one::<i64>()
+    })
+    .map(Option::unwrap_or_default)
+    .map_err(internal)
+}
+
+/// Computes a whole view at once. How many entities it has.
+pub fn whole(it: &View) -> Result<i64, ErrorReport> {
+    Spi::run(&format!("DELETE FROM {}", data(it))).map_err(internal)?;
+    let insert = format!(
+        "WITH new AS (INSERT INTO {} AS o SELECT d.*, $1 FROM {} d RETURNING o.entity_id)
+         SELECT pg_catalog.count(DISTINCT n.entity_id) FROM new n",
+        data(it),
+        definition(it)
+    );
+    Spi::connect_mut(|client| {
+        client
+            .update(insert.as_str(), Some(1), &[clock().into()])?
+            .first()
+            .get_one::<i64>()
+    })
+    .map(Option::unwrap_or_default)
+    .map_err(internal)
+}
