@@ -147,6 +147,7 @@ DECLARE
     old_id int := cvx.space_id(drop_space.name);
     has_rows bool;
     registered cvx.model_version;
+    of_view text;
 BEGIN
     IF old_id IS NULL THEN
         RAISE EXCEPTION USING
@@ -162,6 +163,15 @@ BEGIN
             MESSAGE = format('space %s does not exist', to_json(drop_space.name)),
             HINT = 'It was dropped just now.';
     END IF;
+    FOR of_view IN SELECT v.name FROM cvx.view v WHERE v.space_id = old_id ORDER BY v.name LOOP
+        IF drop_space.cascade IS NOT TRUE THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'dependent_objects_still_exist',
+                MESSAGE = format('view %s is on space %s', to_json(of_view), to_json(drop_space.name)),
+                HINT = 'cvx.drop_space(name, cascade => true) drops its views with it, cvx.drop_view(name) one of them.';
+        END IF;
+        PERFORM cvx.drop_view(of_view);
+    END LOOP;
     EXECUTE format('LOCK TABLE cvx_space.%I IN ACCESS EXCLUSIVE MODE', drop_space.name);
     EXECUTE format('SELECT EXISTS (SELECT FROM cvx_space.%I)', drop_space.name) INTO has_rows;
     IF has_rows AND drop_space.cascade IS NOT TRUE THEN
@@ -186,7 +196,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx.drop_space(text, bool) IS
-    'drops a space and its partition; cascade => true also when it still has embeddings';
+    'drops a space and its partition; cascade => true also when it still has embeddings, and with its views';
 
 CREATE FUNCTION cvx.create_index(
     space text, metric text DEFAULT 'cosine', OUT index_name text, OUT query text) RETURNS record
