@@ -188,11 +188,19 @@ BEGIN
     ELSIF cvx._is_restore() THEN
         PERFORM cvx._watch_restored();
     ELSIF tg_table_name = 'view' THEN
+        -- cvx.drop_space locks the row of the space, and then looks for views.
+        PERFORM FROM cvx.space s WHERE s.space_id IN (SELECT n.space_id FROM cvx_new n) ORDER BY s.space_id FOR KEY SHARE;
         FOR of_source IN
             SELECT DISTINCT s.source, w.relation::regclass, w.entity_column, w.ts_column
-            FROM cvx_new n JOIN cvx._view_sources() s ON s.view_id = n.view_id, cvx._watched(s.source) w
+            FROM cvx_new n JOIN cvx._view_sources() s ON s.view_id = n.view_id LEFT JOIN cvx._watched(s.source) w ON true
             ORDER BY s.source
         LOOP
+            IF of_source.relation IS NULL THEN
+                RAISE EXCEPTION USING
+                    ERRCODE = 'undefined_table',
+                    MESSAGE = 'what the view reads does not exist',
+                    HINT = 'It was dropped just now, or its partition was detached from cvx.embedding.';
+            END IF;
             PERFORM cvx._watch(of_source.relation, of_source.source, of_source.entity_column, of_source.ts_column);
             PERFORM cvx._watch_state(cvx._views_of(of_source.source));
         END LOOP;
@@ -223,6 +231,18 @@ BEGIN
     ELSE
         of_model := OLD.model;
     END IF;
+    IF NOT EXISTS (SELECT FROM cvx.view v WHERE v.model = of_model) THEN
+        RETURN NULL;
+    END IF;
+    IF tg_op = 'DELETE' AND tg_table_name = 'model_version'
+       AND NOT EXISTS (SELECT FROM cvx.model_version m WHERE m.model = of_model)
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'dependent_objects_still_exist',
+            MESSAGE = format('view %s is on model %s', (SELECT to_json(min(v.name)) FROM cvx.view v WHERE v.model = of_model),
+                to_json(of_model)),
+            HINT = 'Drop the views on it first: cvx.drop_view(name).';
+    END IF;
     IF tg_op = 'UPDATE' AND tg_table_name = 'model_version' THEN
         IF (OLD.version, OLD.space_id, OLD.predecessor) IS NOT DISTINCT FROM (NEW.version, NEW.space_id, NEW.predecessor) THEN
             RETURN NULL;
@@ -231,9 +251,6 @@ BEGIN
         IF (OLD.revision, OLD.status) IS NOT DISTINCT FROM (NEW.revision, NEW.status) THEN
             RETURN NULL;
         END IF;
-    END IF;
-    IF NOT EXISTS (SELECT FROM cvx.view v WHERE v.model = of_model) THEN
-        RETURN NULL;
     END IF;
     IF tg_table_name = 'model_version' THEN
         IF cvx._is_restore() THEN
