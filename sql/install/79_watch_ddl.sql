@@ -169,6 +169,7 @@ END
 $$;
 COMMENT ON FUNCTION cvx._watch_restored() IS 'says of restored views whether their triggers are there';
 
+-- Of each row: a statement that is stopped after the rows that its caller wants back fires no statement triggers.
 CREATE FUNCTION cvx._views_changed() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -177,23 +178,21 @@ DECLARE
     of_source record;
 BEGIN
     IF tg_op = 'DELETE' THEN
-        FOR of_source IN
-            SELECT DISTINCT coalesce(o.space_id, m.space_id, -o.tracked_id) AS source
-            FROM cvx_old o LEFT JOIN cvx.model_version m ON m.model = o.model ORDER BY 1
-        LOOP
-            PERFORM cvx._unwatch(of_source.source);
-        END LOOP;
-        DELETE FROM cvx.stale s USING cvx_old o WHERE s.view_id = o.view_id;
-        DELETE FROM cvx.view_state s USING cvx_old o WHERE s.view_id = o.view_id;
+        PERFORM cvx._unwatch(s.source)
+        FROM (SELECT OLD.space_id UNION SELECT -OLD.tracked_id
+              UNION SELECT m.space_id FROM cvx.model_version m WHERE m.model = OLD.model) s(source)
+        ORDER BY s.source;
+        DELETE FROM cvx.stale s WHERE s.view_id = OLD.view_id;
+        DELETE FROM cvx.view_state s WHERE s.view_id = OLD.view_id;
     ELSIF cvx._is_restore() THEN
         PERFORM cvx._watch_restored();
     ELSIF tg_table_name = 'view' THEN
         -- cvx.drop_space locks the row of the space, and then looks for views.
-        PERFORM FROM cvx.space s WHERE s.space_id IN (SELECT n.space_id FROM cvx_new n) ORDER BY s.space_id FOR KEY SHARE;
+        PERFORM FROM cvx.space s WHERE s.space_id = NEW.space_id FOR KEY SHARE;
         FOR of_source IN
-            SELECT DISTINCT s.source, w.relation::regclass, w.entity_column, w.ts_column
-            FROM cvx_new n JOIN cvx._view_sources() s ON s.view_id = n.view_id LEFT JOIN cvx._watched(s.source) w ON true
-            ORDER BY s.source
+            SELECT s.source, w.relation::regclass, w.entity_column, w.ts_column
+            FROM cvx._view_sources() s LEFT JOIN cvx._watched(s.source) w ON true
+            WHERE s.view_id = NEW.view_id ORDER BY s.source
         LOOP
             IF of_source.relation IS NULL THEN
                 RAISE EXCEPTION USING
@@ -210,10 +209,7 @@ END
 $$;
 COMMENT ON FUNCTION cvx._views_changed() IS 'has what new views read watched, and what no view reads any more not';
 REVOKE ALL ON FUNCTION cvx._views_changed() FROM PUBLIC;
-CREATE TRIGGER made AFTER INSERT ON cvx.view REFERENCING NEW TABLE AS cvx_new
-    FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_changed();
-CREATE TRIGGER dropped AFTER DELETE ON cvx.view REFERENCING OLD TABLE AS cvx_old
-    FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_changed();
+CREATE TRIGGER sources AFTER INSERT OR DELETE ON cvx.view FOR EACH ROW EXECUTE FUNCTION cvx._views_changed();
 CREATE TRIGGER restored AFTER INSERT ON cvx.view_state FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_changed();
 CREATE TRIGGER restored AFTER INSERT ON cvx.tracked_table FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_changed();
 

@@ -242,7 +242,8 @@ pub fn insert(it: New<'_>) -> Result<Option<i32>, ErrorReport> {
         it.owner.into(),
     ];
     Spi::connect_mut(|client| {
-        let rows = client.update(query, Some(1), &arguments)?;
+        // Without a limit: statement triggers fire when the statement has run to its end.
+        let rows = client.update(query, None, &arguments)?;
         rows.into_iter().next().map_or(Ok(None), |row| row.get::<i32>(1))
     })
     .map_err(internal)
@@ -265,7 +266,7 @@ pub fn track(relation: pg_sys::Oid, entity_column: &str, ts_column: &str) -> Res
     let arguments = [relation.into(), entity_column.into(), ts_column.into()];
     Spi::connect_mut(|client| {
         client
-            .update(insert, Some(1), &arguments)?
+            .update(insert, None, &arguments)?
             .first()
             .get_one::<i32>()
     })
