@@ -410,15 +410,13 @@ pub fn drop_view(it: &View) -> Result<(), ErrorReport> {
         let name = quote_identifier(&it.name);
         // Forgotten first: what notices relations that are dropped by hand then finds nothing of this view.
         view::delete(it.view_id)?;
-        for (kind, schema) in [
-            ("VIEW", "cvx_view"),
-            ("TABLE", "cvx_view_history"),
-            ("VIEW", "cvx_view_points"),
-            ("TABLE", "cvx_view_data"),
-            ("VIEW", "cvx_view_definition"),
-        ] {
-            run(&format!("DROP {kind} IF EXISTS {schema}.{name}"))?;
+        run(&format!("DROP VIEW cvx_view.{name}"))?;
+        if it.config.history {
+            run(&format!("DROP TABLE cvx_view_history.{name}"))?;
+            run(&format!("DROP VIEW cvx_view_points.{name}"))?;
         }
+        run(&format!("DROP TABLE cvx_view_data.{name}"))?;
+        run(&format!("DROP VIEW cvx_view_definition.{name}"))?;
         view::forget_untracked().map(drop)
     })?;
     poke::workers();
