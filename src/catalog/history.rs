@@ -1,14 +1,13 @@
 //! cvx_view_history.<name>: what a view held at all times, and from when to when that was known.
 
-use cvx_math::bitemporal::{Closing, Stored, Version};
+use cvx_math::bitemporal::{Stored, Version};
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::{SpiClient, SpiHeapTupleData, quote_identifier};
+use pgrx::spi::{SpiHeapTupleData, quote_identifier};
 
-use super::internal;
 use super::view::{Kind, View};
-use crate::error::Error;
+use super::{Statements, internal, prepared};
 use crate::types::TimestampTz;
 use crate::types::trajectory::TrajectoryResult;
 use crate::types::vector::VectorResult;
@@ -50,7 +49,11 @@ fn span_start(view: &View, ts: &str) -> String {
         Span::Whole => String::from("'-infinity'::pg_catalog.timestamptz"),
         Span::Sliding(width) => format!("({ts} OPERATOR(pg_catalog.-) {})", micros(width)),
         Span::Tumbling { width, origin } => {
-            format!("pg_catalog.date_bin({}, {ts}, {})", micros(width), instant(origin))
+            format!(
+                "pg_catalog.date_bin({}, {ts}, {})",
+                micros(width),
+                instant(origin)
+            )
         }
     }
 }
@@ -89,12 +92,10 @@ pub fn create_table(view: &View) -> Result<(), ErrorReport> {
         format!("COMMENT ON COLUMN {table}.known_from IS 'when the last of what it comes from was known'"),
         format!("COMMENT ON COLUMN {table}.known_to IS 'when something else was known; infinity: it stands'"),
     ];
-    statements.iter().try_for_each(|it| Spi::run(it)).map_err(internal)
-}
-
-fn time(it: TimestampTz) -> DatumWithOid<'static> {
-    // SAFETY: a timestamptz is passed by value as these 8 bytes.
-    unsafe { DatumWithOid::new(it, pg_sys::TIMESTAMPTZOID) }
+    statements
+        .iter()
+        .try_for_each(|it| Spi::run(it))
+        .map_err(internal)
 }
 
 /// Times on their way into a statement, infinite ones too.
@@ -145,7 +146,10 @@ fn trajectory_type() -> Result<(pg_sys::Oid, pg_sys::Oid), ErrorReport> {
         WHERE t.oid OPERATOR(pg_catalog.=) 'cvx.trajectory'::pg_catalog.regtype";
     let found = Spi::connect(|client| client.select(query, Some(1), &[])?.first().get_two());
     let (of, array) = found.map_err(internal)?;
-    Ok((of.unwrap_or(pg_sys::InvalidOid), array.unwrap_or(pg_sys::InvalidOid)))
+    Ok((
+        of.unwrap_or(pg_sys::InvalidOid),
+        array.unwrap_or(pg_sys::InvalidOid),
+    ))
 }
 
 /// What stands in the table of an entity.
@@ -166,7 +170,7 @@ pub fn standing(view: &View, entities: &[(&str, Option<TimestampTz>)]) -> Result
     let table = view.relation("cvx_view_history");
     let query = format!(
         "SELECT d.n, h.valid_from, h.valid_to, h.known_from, k.known
-         FROM pg_catalog.unnest($1::{of}[], $2) WITH ORDINALITY d(id, from_ts, n)
+         FROM ROWS FROM (pg_catalog.unnest($1::{of}[]), pg_catalog.unnest($2)) WITH ORDINALITY d(id, from_ts, n)
          CROSS JOIN LATERAL (
             SELECT GREATEST(pg_catalog.max(a.known_from),
                 pg_catalog.max(a.known_to) FILTER (WHERE a.known_to OPERATOR(pg_catalog.<) 'infinity')) AS known
@@ -192,7 +196,8 @@ pub fn standing(view: &View, entities: &[(&str, Option<TimestampTz>)]) -> Result
                 continue;
             };
             standing.known = get(&row, 5)?;
-            if let (Some(valid_from), Some(valid_to), Some(known_from)) = (get(&row, 2)?, get(&row, 3)?, get(&row, 4)?)
+            if let (Some(valid_from), Some(valid_to), Some(known_from)) =
+                (get(&row, 2)?, get(&row, 3)?, get(&row, 4)?)
             {
                 standing.versions.push(Stored {
                     valid_from,
@@ -225,10 +230,10 @@ pub fn each_point(
     entities: &[(&str, Option<TimestampTz>)],
     mut each: impl FnMut(Row) -> Result<(), ErrorReport>,
 ) -> Result<(), ErrorReport> {
-    const ROWS: i64 = 1000;
+    const ROWS: usize = 1000;
     let query = format!(
         "SELECT d.n, p.ts, p.vec, p.ingested_at, {}
-         FROM pg_catalog.unnest($1::{}[], $2) WITH ORDINALITY d(id, from_ts, n)
+         FROM ROWS FROM (pg_catalog.unnest($1::{}[]), pg_catalog.unnest($2)) WITH ORDINALITY d(id, from_ts, n)
          CROSS JOIN LATERAL (
             SELECT q.ts, q.vec, q.ingested_at FROM {} q
             WHERE q.entity_id OPERATOR(pg_catalog.=) d.id AND q.ts IS NOT NULL AND q.vec IS NOT NULL
@@ -241,23 +246,30 @@ pub fn each_point(
     );
     let ids: Vec<&str> = entities.iter().map(|it| it.0).collect();
     let from = times(entities.iter().map(|it| it.1.unwrap_or(TimestampTz::MIN)));
-    Spi::connect_mut(|client| {
-        let arguments = [ids.into(), from];
-        let mut cursor = client.try_open_cursor_mut(query.as_str(), &arguments).map_err(internal)?;
-        loop {
-            // What a chunk of rows was copied to goes with it.
-            let rows = cursor.fetch(ROWS).map_err(internal)?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            for row in rows {
-                if let Some(point) = point(&row).map_err(internal)? {
-                    each(point)?;
-                }
-            }
-            pgrx::check_for_interrupts!();
-        }
+    let mut cursor = Spi::connect_mut(|client| {
+        let cursor = client.try_open_cursor_mut(query.as_str(), &[ids.into(), from])?;
+        Ok(cursor.detach_into_name())
     })
+    .map_err(internal)?;
+    loop {
+        // Connected anew for each chunk of rows: its memory goes with the connection.
+        let rows = Spi::connect(|client| {
+            let mut open = client.find_cursor(&cursor)?;
+            let mut points = Vec::with_capacity(ROWS);
+            for row in open.fetch(ROWS as i64)? {
+                points.extend(point(&row)?);
+            }
+            cursor = open.detach_into_name();
+            Ok(points)
+        })
+        .map_err(internal)?;
+        let is_last = rows.len() < ROWS;
+        rows.into_iter().try_for_each(&mut each)?;
+        if is_last {
+            return Spi::connect(|client| client.find_cursor(&cursor).map(drop)).map_err(internal);
+        }
+        pgrx::check_for_interrupts!();
+    }
 }
 
 fn point(row: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Option<Row>> {
@@ -272,4 +284,224 @@ fn point(row: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Option<Row>> {
         ingested_at: get(row, 4)?,
         span_start: get(row, 5)?.unwrap_or(TimestampTz::MIN),
     }))
+}
+
+/// A version to be computed and stored.
+pub struct Evaluation<'a> {
+    pub entity_id: &'a str,
+    pub ts: TimestampTz,
+    pub span_start: TimestampTz,
+    pub version: Version,
+    pub trajectory: TrajectoryResult,
+}
+
+thread_local! {
+    /// By their texts: a view that is made anew has other columns.
+    static KEPT: Statements<String> = Statements::default();
+}
+
+fn execute(text: String, types: &[pg_sys::Oid], arguments: &[DatumWithOid<'_>]) -> Result<(), ErrorReport> {
+    Spi::connect_mut(|client| {
+        let statement = prepared(&KEPT, text.clone(), || {
+            let types: Vec<PgOid> = types.iter().map(|it| PgOid::from(*it)).collect();
+            Ok(client.prepare_mut(text.as_str(), &types)?.keep())
+        })?;
+        client.update(&*statement, None, arguments).map(drop)
+    })
+    .map_err(internal)
+}
+
+/// The versions, computed; their times come as arrays.
+fn evaluated(view: &View, columns: &[Column]) -> String {
+    format!(
+        "SELECT u.entity_id::{} AS entity_id, u.valid_from, u.valid_to, u.valid_to_before, u.known_from, {}
+         FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
+            pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))
+            u(t, entity_id, valid_from, valid_to, valid_to_before, known_from, span_start)",
+        view.entity_type(),
+        list(columns, |it| format!("{} AS {}", it.expr, it.name)),
+    )
+}
+
+/// Stores versions where nothing stands yet.
+fn insert(view: &View, columns: &[Column]) -> String {
+    let names = list(columns, |it| it.name.clone());
+    format!(
+        "INSERT INTO {} (entity_id, valid_from, valid_to, known_from, known_to, {names}, computed_at)
+         SELECT e.entity_id, e.valid_from, e.valid_to, e.known_from, 'infinity', {}, pg_catalog.clock_timestamp()
+         FROM ({}) e",
+        view.relation("cvx_view_history"),
+        list(columns, |it| format!("e.{}", it.name)),
+        evaluated(view, columns)
+    )
+}
+
+/// Stores of versions those that are not what stands already, bit for bit, and closes what they replace.
+fn replace(view: &View, columns: &[Column]) -> String {
+    let table = view.relation("cvx_view_history");
+    let names = list(columns, |it| it.name.clone());
+    let of = |alias: &str| list(columns, |it| format!("{alias}.{}", it.name));
+    format!(
+        "WITH evaluated AS MATERIALIZED (SELECT v.*, ROW({new}) AS image FROM ({evaluated}) v),
+         compared AS (
+            SELECT e.*, h.known_from AS stands_from,
+                CASE WHEN pg_catalog.row_number() OVER one OPERATOR(pg_catalog.>) 1
+                     THEN e.image OPERATOR(pg_catalog.*=) pg_catalog.lag(e.image) OVER one
+                     ELSE h.known_from IS NOT NULL AND e.image OPERATOR(pg_catalog.*=) ROW({old}) END AS is_same
+            FROM evaluated e LEFT JOIN {table} h ON h.entity_id OPERATOR(pg_catalog.=) e.entity_id
+             AND h.valid_from OPERATOR(pg_catalog.=) e.valid_from AND h.known_to OPERATOR(pg_catalog.=) 'infinity'
+            WINDOW one AS (PARTITION BY e.entity_id, e.valid_from ORDER BY e.known_from)),
+         other AS (
+            SELECT c.*, pg_catalog.row_number() OVER one AS n, pg_catalog.lead(c.known_from) OVER one AS known_to,
+                pg_catalog.lead(c.valid_to_before) OVER one AS valid_until
+            FROM compared c WHERE NOT c.is_same
+            WINDOW one AS (PARTITION BY c.entity_id, c.valid_from ORDER BY c.known_from)),
+         closed AS (
+            UPDATE {table} h SET known_to = o.known_from, valid_to = o.valid_to_before FROM other o
+            WHERE o.n OPERATOR(pg_catalog.=) 1 AND o.stands_from IS NOT NULL
+              AND h.entity_id OPERATOR(pg_catalog.=) o.entity_id AND h.valid_from OPERATOR(pg_catalog.=) o.valid_from
+              AND h.known_to OPERATOR(pg_catalog.=) 'infinity')
+         INSERT INTO {table} (entity_id, valid_from, valid_to, known_from, known_to, {names}, computed_at)
+         SELECT o.entity_id, o.valid_from, COALESCE(o.valid_until, o.valid_to), o.known_from,
+            COALESCE(o.known_to, 'infinity'), {others}, pg_catalog.clock_timestamp()
+         FROM other o",
+        evaluated = evaluated(view, columns),
+        new = of("v"),
+        old = of("h"),
+        others = of("o"),
+    )
+}
+
+/// Computes versions and stores them; `fresh` ones without a look at what stands.
+pub fn store(view: &View, versions: Vec<Evaluation<'_>>, fresh: bool) -> Result<(), ErrorReport> {
+    if versions.is_empty() {
+        return Ok(());
+    }
+    let columns = columns(view);
+    let text = if fresh {
+        insert(view, &columns)
+    } else {
+        replace(view, &columns)
+    };
+    let (of, of_array) = trajectory_type()?;
+    let time = pg_sys::TIMESTAMPTZARRAYOID;
+    let types = [of_array, pg_sys::TEXTARRAYOID, time, time, time, time, time];
+    let ids: Vec<&str> = versions.iter().map(|it| it.entity_id).collect();
+    let each = |value: fn(&Evaluation<'_>) -> TimestampTz| times(versions.iter().map(value));
+    let times = [
+        each(|it| it.ts),
+        each(|it| it.version.valid_to),
+        each(|it| it.version.valid_to_before),
+        each(|it| it.version.known_from),
+        each(|it| it.span_start),
+    ];
+    let trajectories = versions
+        .into_iter()
+        .filter_map(|it| it.trajectory.into_datum())
+        .collect();
+    // SAFETY: these are trajectories, a type of variable length that is aligned to 8 bytes.
+    let trajectories = unsafe { DatumWithOid::new(Raw(array(trajectories, of, -1, false)), of_array) };
+    let mut arguments = vec![trajectories, ids.into()];
+    arguments.extend(times);
+    execute(text, &types, &arguments)
+}
+
+/// A datum that is what the statement's parameter says.
+struct Raw(pg_sys::Datum);
+
+impl IntoDatum for Raw {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.0)
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::InvalidOid
+    }
+}
+
+/// A time of an entity, and what is to be written there.
+pub struct Mark<'a> {
+    pub entity_id: &'a str,
+    pub valid_from: TimestampTz,
+    pub valid_to: TimestampTz,
+    pub known: TimestampTz,
+}
+
+fn mark(view: &View, statement: &str, marks: &[Mark<'_>]) -> Result<(), ErrorReport> {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let text = statement
+        .replace("{table}", &view.relation("cvx_view_history"))
+        .replace(
+            "{marks}",
+            &format!(
+                "ROWS FROM (pg_catalog.unnest($1::{}[]), pg_catalog.unnest($2), pg_catalog.unnest($3),
+                pg_catalog.unnest($4)) m(entity_id, valid_from, valid_to, known)
+             WHERE h.entity_id OPERATOR(pg_catalog.=) m.entity_id
+               AND h.valid_from OPERATOR(pg_catalog.=) m.valid_from
+               AND h.known_to OPERATOR(pg_catalog.=) 'infinity'",
+                view.entity_type()
+            ),
+        );
+    let time = pg_sys::TIMESTAMPTZARRAYOID;
+    let ids: Vec<&str> = marks.iter().map(|it| it.entity_id).collect();
+    let arguments = [
+        ids.into(),
+        times(marks.iter().map(|it| it.valid_from)),
+        times(marks.iter().map(|it| it.valid_to)),
+        times(marks.iter().map(|it| it.known)),
+    ];
+    execute(text, &[pg_sys::TEXTARRAYOID, time, time, time], &arguments)
+}
+
+/// Takes away what was known from no earlier than `known`: it is replaced in the same moment.
+pub fn take_back(view: &View, marks: &[Mark<'_>]) -> Result<(), ErrorReport> {
+    let delete = "DELETE FROM {table} h USING {marks} AND h.known_from OPERATOR(pg_catalog.>=) m.known";
+    mark(view, delete, marks)
+}
+
+/// Closes versions whose points are gone: `known` is when.
+pub fn close(view: &View, marks: &[Mark<'_>]) -> Result<(), ErrorReport> {
+    take_back(view, marks)?;
+    mark(
+        view,
+        "UPDATE {table} h SET known_to = m.known, valid_to = m.valid_to FROM {marks}",
+        marks,
+    )
+}
+
+/// Sets the time of the next point.
+pub fn move_end(view: &View, marks: &[Mark<'_>]) -> Result<(), ErrorReport> {
+    mark(
+        view,
+        "UPDATE {table} h SET valid_to = m.valid_to FROM {marks}",
+        marks,
+    )
+}
+
+/// Entities that have current versions, in their order between two ids, but for those that are given.
+pub fn other_entities(
+    view: &View,
+    (after, last): (Option<&str>, Option<&str>),
+    but: &[String],
+    most: i64,
+) -> Result<Vec<String>, ErrorReport> {
+    let query = format!(
+        "SELECT DISTINCT h.entity_id::pg_catalog.text, h.entity_id FROM {} h
+         WHERE h.known_to OPERATOR(pg_catalog.=) 'infinity'
+           AND ($1::pg_catalog.text IS NULL OR h.entity_id OPERATOR(pg_catalog.>) $1::pg_catalog.text::{of})
+           AND ($2::pg_catalog.text IS NULL OR h.entity_id OPERATOR(pg_catalog.<=) $2::pg_catalog.text::{of})
+           AND h.entity_id OPERATOR(pg_catalog.<>) ALL ($3::{of}[])
+         ORDER BY h.entity_id LIMIT $4",
+        view.relation("cvx_view_history"),
+        of = view.entity_type()
+    );
+    let arguments = [after.into(), last.into(), but.to_vec().into(), most.into()];
+    Spi::connect(|client| {
+        let rows = client.select(query.as_str(), None, &arguments)?;
+        rows.map(|row| Ok(row.get::<String>(1)?.unwrap_or_default()))
+            .collect::<pgrx::spi::Result<Vec<_>>>()
+    })
+    .map_err(internal)
 }

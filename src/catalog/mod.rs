@@ -6,6 +6,7 @@ pub mod activation;
 pub mod alignment;
 pub mod dead_letter;
 pub mod embedding;
+pub mod history;
 pub mod model;
 pub mod monitor;
 pub mod pairs;

@@ -80,7 +80,7 @@ pub fn micros(it: i64) -> String {
 }
 
 /// A timestamptz, exactly.
-fn instant(micros_since_2000: i64) -> String {
+pub fn instant(micros_since_2000: i64) -> String {
     let offset = micros(micros_since_2000);
     format!("('2000-01-01 00:00:00+00'::pg_catalog.timestamptz OPERATOR(pg_catalog.+) {offset})")
 }
