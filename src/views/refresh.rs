@@ -256,8 +256,8 @@ pub fn refresh(name: &str, ids: Option<Vec<String>>, force: bool) -> Result<i64,
         compact::compact()?;
         compact::forget_errors(it.view_id)?;
         match (&ids, force) {
-            (None, true) => compact::mark_all(it.view_id),
-            (Some(ids), true) => compact::mark(it.view_id, ids),
+            (Some(ids), true) if it.kind.is_per_entity() => compact::mark(it.view_id, ids),
+            (_, true) => compact::mark_all(it.view_id),
             _ => Ok(()),
         }
     })?;
