@@ -36,7 +36,7 @@ class Saboteur(Actor):
 
 def test_the_harness_sees_that_the_log_is_lost():
     plan = Plan(seconds=30, seed=2, writers=4, faults=(100, 100), extra=(Saboteur,))
-    with pytest.raises(AssertionError, match="says it is fresh and is"):
+    with pytest.raises(AssertionError, match="says it is fresh and has"):
         ViewsChaos(plan).run()
 
 

@@ -280,6 +280,8 @@ class ViewsChaos:
 
     def verify(self) -> dict:
         """Every view is its definition, and nothing is left over."""
+        assert self.cluster.faults() == []
+        self.no_deadlock()
         rows = {}
         with self.cluster.connect(DATABASE) as conn:
             for view in world.VIEWS:
@@ -294,7 +296,6 @@ class ViewsChaos:
             assert left == (0, 0), f"rows left in the log and among what is stale: {left}"
         self.cluster.run("pg_amcheck", "--all", "--heapallindexed", "--install-missing")
         assert self.cluster.faults() == []
-        self.no_deadlock()
         self.not_vacuous(rows)
         return {"rows at the end": rows, "done": dict(sorted(self.ledger.counts.items()))}
 
@@ -308,6 +309,6 @@ class ViewsChaos:
         counts = self.ledger.counts
         assert all(rows.values()), f"views without rows prove nothing: {rows}"
         needed = ["fresh rows checked", "looks", "looks at a history", "write: alone", "write: transaction", "write: prepared"]
-        needed += ["refresh: whole", "refresh: in_transaction", "model: align", "commit prepared"]
+        needed += ["refresh: whole", "refresh: with_rollback", "model: align", "commit prepared"]
         missing = [name for name in needed if not counts[name]]
         assert not missing, f"never done: {missing}"

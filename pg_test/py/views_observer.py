@@ -39,7 +39,9 @@ class Look:
             if rows.fresh and rows.stale:
                 found.append(f"{entity} is fresh and stale at once: {rows.fresh} and {rows.stale}")
             elif rows.fresh and sorted(rows.fresh) != sorted(rows.definition):
-                found.append(f"{entity} says it is fresh and is {rows.fresh}, not {rows.definition}")
+                has = [row for row in rows.fresh if row not in rows.definition]
+                lacks = [row for row in rows.definition if row not in rows.fresh]
+                found.append(f"{entity} says it is fresh and has {has}, not {lacks}")
             elif self.says_fresh() and rows.stale:
                 found.append(f"{entity} is stale though the view says it is fresh: {rows.stale}")
             elif self.says_fresh() and not rows.fresh and rows.definition:
