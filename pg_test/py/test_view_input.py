@@ -1,6 +1,7 @@
 """What cvx.create_view and its companions refuse, with which SQLSTATE, and that every refusal says what to do instead."""
 
 import json
+import uuid
 
 import numpy as np
 import psycopg
@@ -41,6 +42,13 @@ def things(create_database, database):
     return database
 
 
+@pytest.fixture(autouse=True)
+def no_views_left(things, conn):
+    """A test that fails leaves its views; the next one has the same names."""
+    yield
+    conn.execute("SELECT cvx.drop_view(name) FROM cvx.view WHERE name <> 'taken'")
+
+
 GOOD = {"source_table": "good", "entity_column": "id", "ts_column": "ts", "vector_column": "vec"}
 SPACE = {"name": "v", "type": "temporal_features", "space": "s"}
 
@@ -68,7 +76,6 @@ REFUSED = {
     "unknown type": ({**SPACE, "type": "temporal_feature"}, "22023"),
     "type in capitals": ({**SPACE, "type": "TEMPORAL_FEATURES"}, "22023"),
     "unknown policy": ({**SPACE, "refresh_policy": "always"}, "22023"),
-    "no policy": ({**SPACE, "refresh_policy": None}, "22004"),
     "unknown space": ({**SPACE, "space": "nowhere"}, "42704"),
     "unknown model": ({"name": "v", "type": "temporal_features", "model": "nothing"}, "42704"),
     "reads nothing": ({"name": "v", "type": "temporal_features"}, "22023"),
@@ -77,7 +84,6 @@ REFUSED = {
     "scheduled without a schedule": ({**SPACE, "refresh_policy": "scheduled"}, "22023"),
     "a schedule on ingest": ({**SPACE, "schedule": "* * * * *"}, "22023"),
     "no cron expression": ({**SPACE, "refresh_policy": "scheduled", "schedule": "every now and then"}, "22023"),
-    "a schedule that never comes": ({**SPACE, "refresh_policy": "scheduled", "schedule": "0 0 31 2 *"}, "22023"),
     "unknown time zone": (
         {**SPACE, "refresh_policy": "scheduled", "schedule": "0 2 * * *", "time_zone": "Mars/Olympus"},
         "22023",
@@ -122,7 +128,7 @@ REFUSED = {
     "filter is a list": ({**SPACE, "entity_filter": ["a"]}, "22023"),
     "unknown filter": ({**SPACE, "entity_filter": {"entities": ["a"]}}, "22023"),
     "filter without ids": ({**SPACE, "entity_filter": {"entity_ids": "a"}}, "22023"),
-    "ids not texts": ({**SPACE, "entity_filter": {"entity_ids": [1]}}, "22023"),
+    "ids not texts": ({**SPACE, "entity_filter": {"entity_ids": [1.5, None]}}, "22023"),
     "attrs not an object": ({**SPACE, "entity_filter": {"attrs": [1]}}, "22023"),
     "attrs of a table": (of_table(entity_filter={"attrs": {"a": 1}}), "22023"),
     # The table.
@@ -130,9 +136,9 @@ REFUSED = {
     "no such entity column": (of_table(entity_column="who"), "42703"),
     "no such ts column": (of_table(ts_column="when"), "42703"),
     "no such vector column": (of_table(vector_column="what"), "42703"),
-    "no entity column": (of_table(entity_column=None), "22004"),
-    "no ts column": (of_table(ts_column=None), "22004"),
-    "no vector column": (of_table(vector_column=None), "22004"),
+    "no entity column": (of_table(entity_column=None), "22023"),
+    "no ts column": (of_table(ts_column=None), "22023"),
+    "no vector column": (of_table(vector_column=None), "22023"),
     "columns without a table": ({**SPACE, "entity_column": "id"}, "22023"),
     "system column": (of_table(entity_column="ctid"), "42703"),
     "ts of another type": (of_table(ts_column="n"), "42804"),
@@ -153,26 +159,35 @@ REFUSED = {
     # The query of a cohort.
     "no query": (cohort(7), "22023"),
     "no SQL": (cohort("who knows"), "42601"),
-    "not a SELECT": (cohort("DELETE FROM good"), "42601"),
-    "two statements": (cohort("SELECT 'a'; DROP TABLE good"), "42601"),
+    "not a SELECT": (cohort("DELETE FROM good"), "22023"),
+    "a SELECT that writes": (cohort("SELECT 'a' INTO planted"), "22023"),
+    "a SELECT with a DELETE in it": (cohort("WITH d AS (DELETE FROM good RETURNING id) SELECT id FROM d"), "0A000"),
+    "two statements": (cohort("SELECT 'a'; DROP TABLE good"), "22023"),
     "out of its brackets": (cohort("SELECT 'a') q(entity)) OR true; CREATE TABLE planted (x int); --"), "42601"),
-    "two columns": (cohort("SELECT id, id FROM good"), "42P10"),
+    "two columns": (cohort("SELECT id, id FROM good"), "42601"),
     "another type": (cohort("SELECT now()"), "42883"),
     "no such relation": (cohort("SELECT id FROM gone"), "42P01"),
     "a parameter": (cohort("SELECT $1::text"), "42P02"),
 }
 
 
+# Of these PostgreSQL speaks itself.
+UNHINTED = {
+    "no name", "no type", "window not an interval", "window out of range", "origin no time", "sla not an interval",
+    "no such table", "no SQL", "a SELECT with a DELETE in it", "out of its brackets", "two columns", "no such relation",
+    "a parameter",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("what", REFUSED)
 def test_refused(things, conn, what):
-    """With its SQLSTATE and a hint, and nothing is left behind. What is not SQL, PostgreSQL itself refuses, in its words."""
+    """With its SQLSTATE and a hint, and nothing is left behind."""
     arguments, code = REFUSED[what]
     with pytest.raises(psycopg.Error) as error:
         create_view(conn, **arguments)
     diagnosis = error.value.diag
     assert (diagnosis.sqlstate, bool(diagnosis.message_primary)) == (code, True), diagnosis.message_primary
-    if code not in ("42P01", "42601", "42883", "42P02", "22007", "22015"):
-        assert diagnosis.message_hint, diagnosis.message_primary
+    assert diagnosis.message_hint or what in UNHINTED, diagnosis.message_primary
     assert len(diagnosis.message_primary) < 500
     assert conn.execute("SELECT name FROM cvx.view").fetchall() == [("taken",)]
     left = """SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -218,21 +233,46 @@ def test_ids_of_the_wrong_form(things, conn):
     create_view(conn, "numbers", "temporal_features", source, refresh_policy="manual")
     refresh(conn, "numbers")
     for ids in (["seven"], ["99999999999999999999"], ["7", ""], ["7; DROP TABLE numbered"]):
-        with pytest.raises(psycopg.errors.DataError):
-            refresh(conn, "numbers", ids, force=True)
+        for force in (True, False):
+            with pytest.raises(psycopg.errors.DataError):
+                refresh(conn, "numbers", ids, force)
+    assert view_row(conn, "numbers")["status"] == "fresh"
     assert refresh(conn, "numbers", ["7"], force=True) == 1
+    source.write("7", *walk(np.random.default_rng(2), 3))
+    assert refresh(conn, "numbers", [" 007"]) == 1 and view_row(conn, "numbers")["status"] == "fresh"
     with pytest.raises(psycopg.errors.DataError):
         create_view(conn, "others", "temporal_features", source, entity_filter={"entity_ids": ["seven"]})
     conn.execute("SELECT cvx.drop_view('numbers'); DROP TABLE numbered")
 
 
-NAMES = ["plain", 'a "quoted" one', "it's", "semi;colon", "back\\slash", "Ümläut", "%s %I", "n" * 63, "é" * 31, "select", " "]
+def test_ids_of_another_spelling(things, typed):
+    """A listed id is the entity that it names, however it is written, and follows it."""
+    source = table_source(typed, "spelled", "uuid", key=uuid.UUID)
+    ids = [uuid.UUID(int=i + 0xABCDEF0000) for i in range(3)]
+    for entity in ids:
+        source.write(str(entity), *walk(np.random.default_rng(1), 3))
+    listed = [str(ids[0]).upper(), "{" + ids[1].hex + "}"]
+    for name, type in (("spelled", "temporal_features"), ("cohort", "cohort_snapshot")):
+        create_view(typed, name, type, source, refresh_policy="manual", entity_filter={"entity_ids": listed})
+        refresh(typed, name)
+        assert {entity for (entity,) in rows_of(typed, name, type)} == set(ids[:2])
+    for i, entity in enumerate(ids):
+        source.write(str(entity), *walk(np.random.default_rng(2), 4))
+        assert stale_entities(typed, "spelled") == ({entity} if i < 2 else set())
+        assert stale_entities(typed, "cohort") == (set(ids[:2]) if i < 2 else set())
+        refresh(typed, "spelled", [str(entity).upper()]), refresh(typed, "cohort")
+        assert stale_entities(typed, "spelled") == set()
+    typed.execute("SELECT cvx.drop_view('spelled'), cvx.drop_view('cohort')")
+    typed.execute("DROP TABLE spelled")
+
+
+NAMES = ["plain", 'a "quoted" one', "it's", "semi;colon", "back\\slash", "Ümläut", "100% %I", "n" * 63, "é" * 31, "select", " "]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names(things, typed, name):
     """Any name of 1 to 63 bytes, without another being cut off to the same."""
-    source = space_source(typed, f"{name[:20]} space")
+    source = space_source(typed, f"space {NAMES.index(name)}")
     source.write("a", *walk(np.random.default_rng(1), 4))
     for view in (name, name[:-1] + "x"):
         create_view(typed, view, "temporal_features", source, config={"history": True}, refresh_policy="manual")
@@ -265,7 +305,7 @@ def test_empty_source(things, typed):
         assert refresh(typed, "e") == 1
         assert len(rows_of(typed, "e", type)) == (0 if type == "changepoint_cache" else 1)
         source.delete("first")
-        assert refresh(typed, "e") == 1
+        refresh(typed, "e")
         assert rows_of(typed, "e", type) == {}
         typed.execute("SELECT cvx.drop_view('e')")
 

@@ -248,7 +248,8 @@ KEYS = {
 def rows_of(conn, name, type, schema="cvx_view") -> dict:
     """The view's rows by key, as dicts. `conn` reads in binary (trajectories.register)."""
     with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        cursor.execute(sql.SQL("TABLE {}").format(sql.Identifier(schema, name)))
+        # A name may be that of another view by now, with other columns.
+        cursor.execute(sql.SQL("TABLE {}").format(sql.Identifier(schema, name)), prepare=False)
         found = {}
         for row in cursor:
             key = tuple(row.pop(column) for column in KEYS[type])
@@ -267,7 +268,7 @@ def view_row(conn, name) -> dict:
 
 def stale_entities(conn, name) -> set:
     query = sql.SQL("SELECT DISTINCT entity_id FROM {} WHERE stale_since IS NOT NULL")
-    return {entity for (entity,) in conn.execute(query.format(sql.Identifier("cvx_view", name)))}
+    return {entity for (entity,) in conn.execute(query.format(sql.Identifier("cvx_view", name)), prepare=False)}
 
 
 def assert_rows(found: dict, expected: dict, fresh: bool = True) -> None:

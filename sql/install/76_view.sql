@@ -210,6 +210,7 @@ CREATE VIEW cvx.views AS
            END AS status,
            t.entities,
            CASE WHEN t.sweep_since IS NOT NULL OR m.is_whole OR t.untracked_since IS NOT NULL
+                     OR v.type OPERATOR(pg_catalog.=) 'cohort_snapshot' AND m.marks OPERATOR(pg_catalog.>) 0
                 THEN GREATEST(t.entities OPERATOR(pg_catalog.-) t.sweep_done, m.entities, 0) ELSE m.entities
            END AS stale_entities,
            LEAST(t.sweep_since, m.stale_since, t.untracked_since) AS stale_since,

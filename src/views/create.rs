@@ -11,7 +11,7 @@ use pgrx::spi::quote_identifier;
 use serde_json::Value;
 
 use super::config::{Config, invalid};
-use super::definition::{Columns, Definition, Filter, Points};
+use super::definition::{self, Columns, Definition, Filter, Points};
 use super::read::Reading;
 use super::{history, source};
 use crate::catalog::view::{self, Kind, New, Reads, View};
@@ -101,7 +101,11 @@ fn check(request: &Request) -> Result<Plan, ErrorReport> {
             "Spaces record ingested_at themselves.",
         ));
     }
-    let filter = parse_filter(request.entity_filter.as_ref(), matches!(reads, Reads::Table(_)))?;
+    let mut filter = parse_filter(request.entity_filter.as_ref(), matches!(reads, Reads::Table(_)))?;
+    if let Some(ids) = &filter.entity_ids {
+        filter.entity_ids = Some(source::spelled(ids, &entity_type)?);
+    }
+    check_detection(kind, &config)?;
     if let Some(query) = &config.query {
         check_query(query)?;
     }
@@ -233,6 +237,16 @@ fn parse_filter(given: Option<&JsonB>, of_table: bool) -> Result<Filter, ErrorRe
         }
     }
     Ok(filter)
+}
+
+/// Options that the function refuses of any trajectory.
+fn check_detection(kind: Kind, config: &Config) -> Result<(), ErrorReport> {
+    if kind != Kind::ChangepointCache {
+        return Ok(());
+    }
+    let arguments = definition::detection(config);
+    let query = format!("SELECT FROM cvx.changepoints('{{}}'::cvx.trajectory{arguments})");
+    Spi::connect(|client| client.select(query.as_str(), None, &[]).map(|_| ())).map_err(internal)
 }
 
 /// The text goes between parentheses of a statement of the extension's owner: it must be one SELECT by itself.

@@ -136,6 +136,14 @@ pub fn features(kind: Kind, config: &Config) -> Vec<Feature> {
     }
 }
 
+/// The arguments of a change point function after the first.
+pub fn detection(config: &Config) -> String {
+    let arguments = config.detection.iter();
+    arguments
+        .map(|(name, value)| format!(", {name} => {value}"))
+        .collect()
+}
+
 pub fn span(kind: Kind, config: &Config) -> Span {
     match (kind, config.window) {
         (Kind::DriftSummary, Some(width)) => Span::Tumbling {
@@ -197,9 +205,7 @@ impl Definition<'_> {
             ));
         }
         if let Some(query) = &self.config.query {
-            conditions.push(format!(
-                "{entity} IN (SELECT q.entity FROM (\n{query}\n) q(entity))"
-            ));
+            conditions.push(format!("{entity} OPERATOR(pg_catalog.=) ANY (\n{query}\n)"));
         }
         if let Some(attrs) = &self.filter.attrs {
             let condition = match self.points {
@@ -302,10 +308,7 @@ impl Definition<'_> {
     }
 
     fn changepoint_cache(&self) -> String {
-        let mut arguments = String::new();
-        for (name, value) in &self.config.detection {
-            arguments.push_str(&format!(", {name} => {value}"));
-        }
+        let arguments = detection(self.config);
         match self.points {
             Points::Table(_) => format!(
                 "SELECT g.entity_id, c.ts, c.index, c.severity

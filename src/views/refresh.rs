@@ -246,6 +246,9 @@ fn cohort(it: &View, owner: pg_sys::Oid) -> Result<Done, ErrorReport> {
 pub fn refresh(name: &str, ids: Option<Vec<String>>, force: bool) -> Result<i64, ErrorReport> {
     const BATCH: i64 = 2000;
     let it = super::create::owned(name)?;
+    let ids = ids
+        .map(|ids| source::spelled(&ids, &it.entity_type))
+        .transpose()?;
     rights::as_extension_owner(|| {
         if !view::lock(it.view_id, true)? {
             return Err(crate::error::Error::UnknownView {

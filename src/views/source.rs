@@ -368,6 +368,20 @@ pub fn unwatch_query(view_id: i32) -> Result<(), ErrorReport> {
     statements.iter().try_for_each(|it| run(it))
 }
 
+/// Ids as their type writes them, each once: the log has them so. An id that is none of the type is an error.
+pub fn spelled(ids: &[String], entity_type: &str) -> Result<Vec<String>, ErrorReport> {
+    let query = format!(
+        "SELECT DISTINCT (i.id::{entity_type})::pg_catalog.text FROM pg_catalog.unnest($1) i(id)
+         WHERE i.id IS NOT NULL"
+    );
+    Spi::connect(|client| {
+        let rows = client.select(query.as_str(), None, &[ids.to_vec().into()])?;
+        rows.map(|row| Ok(row.get::<String>(1)?.unwrap_or_default()))
+            .collect::<pgrx::spi::Result<Vec<_>>>()
+    })
+    .map_err(internal)
+}
+
 /// All entities that a view may be about, as a query of one column `entity_id`; more of them do no harm.
 pub fn entities_query(it: &View) -> Result<String, ErrorReport> {
     match &it.reads {
