@@ -93,10 +93,12 @@ CREATE TABLE cvx.stale (
     stale_since timestamptz NOT NULL,
     from_ts timestamptz,
     error text,
-    retry_at timestamptz,
-    CONSTRAINT stale_entity UNIQUE (view_id, entity_id)
+    retry_at timestamptz
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+-- Not unique: who marks an entity waits for nobody who has just taken or changed another mark of it.
+CREATE INDEX stale_entity ON cvx.stale (view_id, entity_id);
 COMMENT ON TABLE cvx.stale IS 'which entities of which views have to be computed again';
+COMMENT ON INDEX cvx.stale_entity IS 'whether an entity has to be';
 COMMENT ON COLUMN cvx.stale.entity_id IS 'NULL: all of the view';
 COMMENT ON COLUMN cvx.stale.stale_since IS 'the earliest change that is not in the view yet';
 COMMENT ON COLUMN cvx.stale.error IS 'why it could not be computed';
@@ -171,6 +173,16 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx._check_cohort(bigint) IS 'refuses cohorts whose pairs are too many';
+
+CREATE FUNCTION cvx._gather(query text) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE query;
+END
+$$;
+COMMENT ON FUNCTION cvx._gather(text) IS
+    'the rows of a query of the caller''s, run by itself so that it may run in parallel, inside of a statement that may not';
 
 CREATE FUNCTION cvx._view_interval(config jsonb, key text) RETURNS interval
     LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE

@@ -7,18 +7,27 @@ use pgrx::prelude::*;
 
 use crate::catalog::internal;
 
-/// Moves all of the log that this statement sees. A reader sees each entry in one place or the other. Returns how many
-/// marks there are of it.
-pub fn compact() -> Result<u64, ErrorReport> {
-    let query = "WITH moved AS (
-            DELETE FROM cvx.invalidation l RETURNING l.source, l.entity_id, l.dirty_at, l.from_ts),
+/// Moves what this statement sees of the log, of some sources or of all of it, and waits for nobody: what another
+/// transaction is moving is left to it, and a mark that another has taken or is changing gets one beside it. A reader sees
+/// each entry in one place or the other.
+pub fn compact(sources: Option<&[i32]>) -> Result<(), ErrorReport> {
+    let which = match sources {
+        Some(_) => "WHERE l.source OPERATOR(pg_catalog.=) ANY ($1)",
+        None => "WHERE $1 IS NULL",
+    };
+    let query = format!(
+        "WITH taken AS MATERIALIZED (
+            SELECT l.ctid AS place FROM cvx.invalidation l {which} FOR UPDATE SKIP LOCKED),
+        moved AS (
+            DELETE FROM cvx.invalidation l USING taken t WHERE l.ctid OPERATOR(pg_catalog.=) t.place
+            RETURNING l.source, l.entity_id, l.dirty_at, l.from_ts),
         reads AS (
             SELECT v.view_id, v.type, v.entity_filter, COALESCE(v.space_id, -v.tracked_id) AS source
             FROM cvx.view v WHERE v.model IS NULL
             UNION ALL
             SELECT v.view_id, v.type, v.entity_filter, m.space_id
             FROM cvx.view v JOIN cvx.model_version m ON m.model OPERATOR(pg_catalog.=) v.model),
-        marks AS (
+        marks AS MATERIALIZED (
             SELECT r.view_id,
                 CASE WHEN r.type OPERATOR(pg_catalog.<>) 'cohort_snapshot' THEN m.entity_id END AS entity_id,
                 pg_catalog.min(m.dirty_at) AS stale_since,
@@ -27,16 +36,22 @@ pub fn compact() -> Result<u64, ErrorReport> {
             WHERE m.entity_id IS NULL
                OR r.entity_filter OPERATOR(pg_catalog.->) 'entity_ids' IS NULL
                OR (r.entity_filter OPERATOR(pg_catalog.->) 'entity_ids') OPERATOR(pg_catalog.?) m.entity_id
-            GROUP BY 1, 2)
-        INSERT INTO cvx.stale AS s (view_id, entity_id, stale_since, from_ts)
-        SELECT k.view_id, k.entity_id, k.stale_since, k.from_ts FROM marks k ORDER BY 1, 2
-        ON CONFLICT ON CONSTRAINT stale_entity DO UPDATE SET
-            stale_since = LEAST(s.stale_since, EXCLUDED.stale_since),
-            from_ts = CASE WHEN s.from_ts IS NOT NULL AND EXCLUDED.from_ts IS NOT NULL
-                           THEN LEAST(s.from_ts, EXCLUDED.from_ts) END,
-            error = NULL, retry_at = NULL";
-    Spi::connect_mut(|client| Ok::<_, pgrx::spi::Error>(client.update(query, None, &[])?.len() as u64))
-        .map_err(internal)
+            GROUP BY 1, 2),
+        known AS MATERIALIZED (
+            SELECT s.ctid AS place, k.* FROM marks k JOIN cvx.stale s ON s.view_id OPERATOR(pg_catalog.=) k.view_id
+                AND s.entity_id OPERATOR(pg_catalog.=) k.entity_id
+            FOR UPDATE OF s SKIP LOCKED),
+        earlier AS (
+            UPDATE cvx.stale s SET stale_since = LEAST(s.stale_since, n.stale_since),
+                from_ts = CASE WHEN s.from_ts IS NOT NULL AND n.from_ts IS NOT NULL THEN LEAST(s.from_ts, n.from_ts) END,
+                error = NULL, retry_at = NULL
+            FROM known n WHERE s.ctid OPERATOR(pg_catalog.=) n.place)
+        INSERT INTO cvx.stale (view_id, entity_id, stale_since, from_ts)
+        SELECT k.view_id, k.entity_id, k.stale_since, k.from_ts FROM marks k
+        WHERE NOT EXISTS (SELECT FROM known n WHERE n.view_id OPERATOR(pg_catalog.=) k.view_id
+                AND n.entity_id OPERATOR(pg_catalog.=) k.entity_id)"
+    );
+    Spi::run_with_args(&query, &[sources.map(<[i32]>::to_vec).into()]).map_err(internal)
 }
 
 /// Marks all of a view.
@@ -47,17 +62,17 @@ pub fn mark_all(view_id: i32) -> Result<(), ErrorReport> {
 
 /// Marks entities of a view.
 pub fn mark(view_id: i32, ids: &[String]) -> Result<(), ErrorReport> {
-    let insert = "INSERT INTO cvx.stale AS s (view_id, entity_id, stale_since)
-        SELECT DISTINCT $1, i.id COLLATE pg_catalog.\"C\", pg_catalog.clock_timestamp() FROM pg_catalog.unnest($2) i(id)
-        WHERE i.id IS NOT NULL ORDER BY 2
-        ON CONFLICT ON CONSTRAINT stale_entity DO UPDATE SET from_ts = NULL, error = NULL, retry_at = NULL";
+    let insert = "INSERT INTO cvx.stale (view_id, entity_id, stale_since)
+        SELECT DISTINCT $1, i.id, pg_catalog.clock_timestamp() FROM pg_catalog.unnest($2) i(id)";
     Spi::run_with_args(insert, &[view_id.into(), ids.to_vec().into()]).map_err(internal)
 }
 
 /// Whoever asks for a refresh has entities tried again that could not be computed.
 pub fn forget_errors(view_id: i32) -> Result<(), ErrorReport> {
-    let update = "UPDATE cvx.stale SET error = NULL, retry_at = NULL
-        WHERE view_id OPERATOR(pg_catalog.=) $1 AND retry_at IS NOT NULL";
+    let update = "WITH known AS MATERIALIZED (
+            SELECT s.ctid AS place FROM cvx.stale s
+            WHERE s.view_id OPERATOR(pg_catalog.=) $1 AND s.retry_at IS NOT NULL FOR UPDATE SKIP LOCKED)
+        UPDATE cvx.stale s SET error = NULL, retry_at = NULL FROM known n WHERE s.ctid OPERATOR(pg_catalog.=) n.place";
     Spi::run_with_args(update, &[view_id.into()]).map_err(internal)
 }
 

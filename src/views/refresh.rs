@@ -1,14 +1,17 @@
 //! Computing what is out of date. What may happen between what, and why nothing is lost: README.md.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use super::create::owner_of;
 use super::{compact, history, source, sweep, write};
-use crate::catalog::view::{self, View};
+use crate::catalog::view::{self, Reads, View};
 use crate::catalog::{internal, rights, subtransaction};
 use crate::types::TimestampTz;
+use crate::workers::poke;
 use crate::workers::process::now;
 
 /// An entity that could not be computed is tried again after so long, if nothing changes before.
@@ -38,6 +41,11 @@ pub enum Which<'a> {
 
 /// One batch of a view that the caller has locked: first all that was marked as a whole, then what was marked by itself.
 pub fn step(it: &View, which: Which<'_>, most: i64) -> Result<Done, ErrorReport> {
+    // Batches are planned anew, and too short to be compiled.
+    with_setting(c"jit", c"off", || batch(it, which, most))
+}
+
+fn batch(it: &View, which: Which<'_>, most: i64) -> Result<Done, ErrorReport> {
     let owner = owner_of(it)?;
     rights::as_extension_owner(|| sweep::absorb(it))?;
     let Some(it) = rights::as_extension_owner(|| view::by_id(it.view_id))? else {
@@ -70,17 +78,16 @@ pub fn step(it: &View, which: Which<'_>, most: i64) -> Result<Done, ErrorReport>
 
 /// The entities that were marked by themselves.
 fn marked(it: &View, owner: pg_sys::Oid, which: Which<'_>, most: i64) -> Result<Done, ErrorReport> {
-    let dirty = rights::as_extension_owner(|| take(it, which, most))?;
+    let (dirty, more) = rights::as_extension_owner(|| take(it, which, most))?;
     if dirty.is_empty() {
         return Ok(Done::default());
     }
-    let more = dirty.len() as i64 >= most;
     let done = entities(it, owner, &dirty)?;
     Ok(Done { more, ..done })
 }
 
-/// Takes a batch of marks away. What is computed after this sees all that they stand for.
-fn take(it: &View, which: Which<'_>, most: i64) -> Result<Vec<Dirty>, ErrorReport> {
+/// Takes a batch of marks away, and whether there may be more. What is computed after this sees all that they stand for.
+fn take(it: &View, which: Which<'_>, most: i64) -> Result<(Vec<Dirty>, bool), ErrorReport> {
     let mut conditions = String::from(
         "s.view_id OPERATOR(pg_catalog.=) $1 AND s.entity_id IS NOT NULL
          AND (s.retry_at IS NULL OR s.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())",
@@ -92,7 +99,7 @@ fn take(it: &View, which: Which<'_>, most: i64) -> Result<Vec<Dirty>, ErrorRepor
     } else if let Some(sweep) = &it.sweep {
         // The sweep will come to those after its position.
         let Some(position) = &sweep.position else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         };
         conditions.push_str(&format!(
             " AND s.entity_id::{0} OPERATOR(pg_catalog.<=) $3::{0}",
@@ -100,13 +107,17 @@ fn take(it: &View, which: Which<'_>, most: i64) -> Result<Vec<Dirty>, ErrorRepor
         ));
         arguments.push(position.clone().into());
     }
-    // What somebody is marking right now is left to him.
+    // What somebody is marking right now is left to him. An entity may have several marks.
     let query = format!(
-        "DELETE FROM cvx.stale d WHERE d.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(
-            SELECT s.ctid FROM cvx.stale s WHERE {conditions} ORDER BY s.entity_id LIMIT $2 FOR UPDATE SKIP LOCKED))
+        "WITH due AS MATERIALIZED (
+            SELECT s.entity_id FROM cvx.stale s WHERE {conditions} ORDER BY s.entity_id LIMIT $2 FOR UPDATE SKIP LOCKED),
+         taken AS MATERIALIZED (
+            SELECT s.ctid AS place FROM cvx.stale s WHERE s.view_id OPERATOR(pg_catalog.=) $1
+                AND s.entity_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT e.entity_id FROM due e)) FOR UPDATE SKIP LOCKED)
+         DELETE FROM cvx.stale d WHERE d.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT t.place FROM taken t))
          RETURNING d.entity_id, d.from_ts, d.stale_since"
     );
-    Spi::connect_mut(|client| {
+    let marks = Spi::connect_mut(|client| {
         let rows = client.update(query.as_str(), None, &arguments)?;
         rows.into_iter()
             .map(|row| {
@@ -122,7 +133,23 @@ fn take(it: &View, which: Which<'_>, most: i64) -> Result<Vec<Dirty>, ErrorRepor
             })
             .collect::<pgrx::spi::Result<Vec<_>>>()
     })
-    .map_err(internal)
+    .map_err(internal)?;
+    let more = marks.len() as i64 >= most;
+    Ok((merged(marks), more))
+}
+
+/// One mark an entity, of the earliest times.
+fn merged(mut marks: Vec<Dirty>) -> Vec<Dirty> {
+    marks.sort_by(|a, b| a.entity_id.cmp(&b.entity_id));
+    marks.dedup_by(|next, kept| {
+        let is_same = next.entity_id == kept.entity_id;
+        if is_same {
+            kept.from_ts = kept.from_ts.zip(next.from_ts).map(|(a, b)| a.min(b));
+            kept.stale_since = kept.stale_since.min(next.stale_since);
+        }
+        is_same
+    });
+    marks
 }
 
 /// Computes entities. One that fails is put aside with its error, and the others go on.
@@ -190,7 +217,7 @@ pub(super) fn note_entities(it: &View, change: i64) -> Result<(), ErrorReport> {
 
 /// What PostgreSQL said, if it is about what an entity holds, so that others may pass: classes 22 (data exception), 54
 /// (program limit exceeded) and a version without its map.
-fn of_the_entity(error: &CaughtError) -> Option<String> {
+pub(super) fn of_the_entity(error: &CaughtError) -> Option<String> {
     let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = error else {
         return None;
     };
@@ -203,10 +230,8 @@ fn of_the_entity(error: &CaughtError) -> Option<String> {
 }
 
 fn put_aside(it: &View, failures: &[(Dirty, String)]) -> Result<(), ErrorReport> {
-    let insert = "INSERT INTO cvx.stale AS s (view_id, entity_id, stale_since, from_ts, error, retry_at)
-        VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT ON CONSTRAINT stale_entity DO UPDATE
-        SET stale_since = LEAST(s.stale_since, EXCLUDED.stale_since), from_ts = NULL";
+    let insert = "INSERT INTO cvx.stale (view_id, entity_id, stale_since, from_ts, error, retry_at)
+        VALUES ($1, $2, $3, $4, $5, $6)";
     let time = |it: TimestampTz| TimestampWithTimeZone::try_from(it).ok();
     for (dirty, message) in failures {
         let arguments = [
@@ -256,7 +281,7 @@ pub fn refresh(name: &str, ids: Option<Vec<String>>, force: bool) -> Result<i64,
             }
             .into());
         }
-        compact::compact()?;
+        compact::compact(Some(&sources(&it)?))?;
         compact::forget_errors(it.view_id)?;
         match (&ids, force) {
             (Some(ids), true) if it.kind.is_per_entity() => compact::mark(it.view_id, ids),
@@ -286,8 +311,75 @@ pub fn refresh(name: &str, ids: Option<Vec<String>>, force: bool) -> Result<i64,
             "SELECT entity_id, error FROM cvx.stale says why."
         );
     }
-    rights::as_extension_owner(|| view::set_state(it.view_id, "requested = false", vec![]))?;
+    // Marks of other views were made as well.
+    poke::refresh();
+    rights::as_extension_owner(|| {
+        view::set_state(it.view_id, "requested = false", vec![])?;
+        if is_own(&it)? {
+            // Others do not see yet what reads their changes, and may have moved them from the log without marking it.
+            compact::mark_all(it.view_id)?;
+            ereport!(
+                PgLogLevel::NOTICE,
+                PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+                format!("view {name:?} stays out of date until it is refreshed after this transaction"),
+                "What it reads was decided in this transaction, to which the changes of others cannot be marked."
+            );
+        }
+        Ok(())
+    })?;
     Ok(total)
+}
+
+/// What a view reads, as the log numbers it.
+fn sources(it: &View) -> Result<Vec<i32>, ErrorReport> {
+    match &it.reads {
+        Reads::Space(id) => Ok(vec![*id]),
+        Reads::Table(id) => Ok(vec![-*id]),
+        Reads::Model(model) => view::spaces_of(model),
+    }
+}
+
+/// Whether this transaction made the view or changed which spaces its model has.
+fn is_own(it: &View) -> Result<bool, ErrorReport> {
+    let query = "SELECT v.xmin::pg_catalog.text FROM cvx.view v WHERE v.view_id OPERATOR(pg_catalog.=) $1
+        UNION ALL
+        SELECT m.xmin::pg_catalog.text FROM cvx.view v JOIN cvx.model_version m ON m.model OPERATOR(pg_catalog.=) v.model
+        WHERE v.view_id OPERATOR(pg_catalog.=) $1";
+    let xids = Spi::connect(|client| {
+        let rows = client.select(query, None, &[it.view_id.into()])?;
+        rows.map(|row| row.get::<String>(1)).collect::<pgrx::spi::Result<Vec<_>>>()
+    })
+    .map_err(internal)?;
+    let mut xids = xids.into_iter().flatten().filter_map(|it| it.parse::<u32>().ok());
+    // SAFETY: looks at the transaction's own ids.
+    Ok(xids.any(|it| unsafe { pg_sys::TransactionIdIsCurrentTransactionId(it.into()) }))
+}
+
+/// Runs with another value of a setting, which ends with `body` or with the transaction.
+fn with_setting<T>(
+    name: &CStr,
+    value: &CStr,
+    body: impl FnOnce() -> Result<T, ErrorReport>,
+) -> Result<T, ErrorReport> {
+    // SAFETY: C strings that outlive the call; the nest level is closed below, or by the transaction's end.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        let done = body();
+        if done.is_ok() {
+            pg_sys::AtEOXact_GUC(true, level);
+        }
+        done
+    }
 }
 
 /// The relation that holds what was computed.

@@ -1,12 +1,17 @@
 //! A pass over all entities of a view, in the order of their ids: batch by batch, resumed where it was.
 
-use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::refresh::{self, Dirty, Done};
-use super::write;
+use super::{history, write};
 use crate::catalog::view::{self, Kind, Sweep, View};
 use crate::catalog::{internal, rights, subtransaction};
+
+/// Slices of a batch: parallel workers take them one after the other.
+const SLICES: usize = 20;
+/// A larger one would keep the view locked for long.
+const MOST_IN_SLICE: i64 = 20_000;
 
 /// Makes a sweep of what marks the view as a whole. One that is under way begins anew: what it has done may be out of
 /// date again.
@@ -34,13 +39,20 @@ pub fn step(it: &View, owner: pg_sys::Oid, most: i64) -> Result<Done, ErrorRepor
     if sweep.done == 0 && sweep.position.is_none() {
         rights::as_extension_owner(|| note_total(it))?;
     }
-    // A range is computed by one scan; entities one by one where each has several rows or a history.
+    // A range is computed by scans of its own; entities one by one where each has several rows or a history.
     if it.kind == Kind::TemporalFeatures && !it.config.history {
+        let bounds = rights::as_extension_owner(|| bounds(it, sweep))?;
         let ranged = subtransaction::attempt(
-            || rights::restricted_to(owner, || write::range(it, sweep, most)).map(Some),
-            |error| match error {
-                CaughtError::RustPanic { .. } => error.rethrow(),
-                _ => Ok(None),
+            || {
+                rights::restricted_to(owner, || match bounds {
+                    Some((bounds, to_end)) => write::slices(it, sweep, &bounds, to_end),
+                    None => write::range(it, sweep, most),
+                })
+                .map(Some)
+            },
+            |error| match refresh::of_the_entity(&error) {
+                Some(_) => Ok(None),
+                None => error.rethrow(),
             },
         )?;
         if let Some(range) = ranged {
@@ -66,7 +78,13 @@ pub fn step(it: &View, owner: pg_sys::Oid, most: i64) -> Result<Done, ErrorRepor
         .collect();
     let done = refresh::entities(it, owner, &dirty)?;
     let last = (ids.len() as i64 >= most).then(|| ids.last().cloned()).flatten();
-    let gone = rights::restricted_to(owner, || write::forget_others(it, sweep, last.as_deref(), &ids))?;
+    let gone = rights::restricted_to(owner, || {
+        if it.config.history {
+            let after = sweep.position.as_deref();
+            history::forget_others(it, after, last.as_deref(), &ids, sweep.since)?;
+        }
+        write::forget_others(it, sweep, last.as_deref(), &ids)
+    })?;
     rights::as_extension_owner(|| {
         refresh::note_entities(it, -gone)?;
         advance(it, sweep, last, done.entities)
@@ -79,10 +97,9 @@ fn next_entities(it: &View, sweep: &Sweep, most: i64) -> Result<Vec<String>, Err
     let query = format!(
         "SELECT e.entity_id::pg_catalog.text FROM ({}) e {} ORDER BY e.entity_id LIMIT $1",
         refresh::entities_query(it)?,
-        write::after(it, "e", sweep)
+        write::after(it, "e", &sweep.position)
     );
-    let mut arguments = vec![most.into()];
-    arguments.extend(sweep.position.clone().map(Into::into));
+    let arguments = [most.into()];
     Spi::connect_mut(|client| {
         let rows = client.update(query.as_str(), None, &arguments)?;
         rows.into_iter()
@@ -90,6 +107,56 @@ fn next_entities(it: &View, sweep: &Sweep, most: i64) -> Result<Vec<String>, Err
             .collect::<pgrx::spi::Result<Vec<_>>>()
     })
     .map_err(internal)
+}
+
+/// Bounds of the next slices, from the planner's statistics, and whether the last slice is the rest. None when there
+/// are no statistics, or when slices would be too large or too small to be worth it.
+fn bounds(it: &View, sweep: &Sweep) -> Result<Option<(Vec<String>, bool)>, ErrorReport> {
+    let (names, column) = watched_by(it)?;
+    // Of a partitioned table or a model there is no one histogram.
+    let query = format!(
+        "SELECT b.bound, b.slices FROM (
+            SELECT h.bound, pg_catalog.array_length(s.bounds, 1) AS slices
+            FROM (SELECT pg_catalog.min(p.histogram_bounds::pg_catalog.text)::pg_catalog.text[] AS bounds
+                  FROM pg_catalog.pg_trigger t
+                  JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid
+                   AND c.relkind OPERATOR(pg_catalog.=) 'r'
+                  JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+                  JOIN pg_catalog.pg_stats p ON p.schemaname OPERATOR(pg_catalog.=) n.nspname
+                   AND p.tablename OPERATOR(pg_catalog.=) c.relname AND p.attname OPERATOR(pg_catalog.=) $2
+                   AND NOT p.inherited
+                  WHERE t.tgname OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.name[])
+                  HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) 1) s
+            CROSS JOIN LATERAL pg_catalog.unnest(s.bounds) h(bound)) b
+         {} ORDER BY b.bound::{} LIMIT {}",
+        write::after(it, "b", &sweep.position)
+            .replace("b.entity_id", &format!("b.bound::{}", it.entity_type)),
+        it.entity_type,
+        SLICES + 1
+    );
+    let found = Spi::connect_mut(|client| {
+        let rows = client.update(query.as_str(), None, &[names.into(), column.into()])?;
+        rows.into_iter()
+            .map(|row| {
+                Ok((
+                    row.get::<String>(1)?.unwrap_or_default(),
+                    row.get::<i32>(2)?.unwrap_or_default(),
+                ))
+            })
+            .collect::<pgrx::spi::Result<Vec<_>>>()
+    })
+    .map_err(internal)?;
+    let total: i64 = rights::as_extension_owner(|| total(it))?.unwrap_or_default();
+    let Some((_, slices)) = found.first() else {
+        return Ok(None);
+    };
+    let entities = total / i64::from((*slices).max(2) - 1);
+    if !(20..=MOST_IN_SLICE).contains(&entities) {
+        return Ok(None);
+    }
+    let to_end = found.len() <= SLICES;
+    let bounds = found.into_iter().take(SLICES).map(|(bound, _)| bound).collect();
+    Ok(Some((bounds, to_end)))
 }
 
 /// Without a last entity there are no more.
@@ -104,8 +171,8 @@ fn advance(it: &View, sweep: &Sweep, last: Option<String>, entities: i64) -> Res
     }
 }
 
-/// About how many entities there are, from the planner's statistics: for the time left.
-fn note_total(it: &View) -> Result<(), ErrorReport> {
+/// About how many entities there are, by the planner's statistics.
+fn total(it: &View) -> Result<Option<i64>, ErrorReport> {
     let query = "SELECT pg_catalog.sum(CASE WHEN s.stadistinct OPERATOR(pg_catalog.<) 0
                 THEN -s.stadistinct OPERATOR(pg_catalog.*) c.reltuples ELSE s.stadistinct END)::pg_catalog.int8
         FROM pg_catalog.pg_trigger t
@@ -116,12 +183,13 @@ fn note_total(it: &View) -> Result<(), ErrorReport> {
          AND s.staattnum OPERATOR(pg_catalog.=) a.attnum AND NOT s.stainherit
         WHERE t.tgname OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.name[])";
     let (names, column) = watched_by(it)?;
-    let total = Spi::get_one_with_args::<i64>(query, &[names.into(), column.into()]).map_err(internal)?;
-    view::set_state(
-        it.view_id,
-        "sweep_total = $2",
-        vec![total.filter(|it| *it > 0).into()],
-    )
+    Spi::get_one_with_args::<i64>(query, &[names.into(), column.into()])
+        .map(|total| total.filter(|it| *it > 0))
+        .map_err(internal)
+}
+
+fn note_total(it: &View) -> Result<(), ErrorReport> {
+    view::set_state(it.view_id, "sweep_total = $2", vec![total(it)?.into()])
 }
 
 /// The names of the triggers on what a view reads, and the column of its entities.

@@ -3,7 +3,7 @@
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::quote_identifier;
+use pgrx::spi::{quote_identifier, quote_literal};
 
 use super::refresh::{Dirty, data, definition};
 use crate::catalog::view::{Kind, Sweep, View};
@@ -29,29 +29,41 @@ pub struct Range {
     pub last: Option<String>,
 }
 
+/// A column of the view.
+struct Column {
+    name: String,
+    sql_type: String,
+}
+
 /// The columns of the view, as its definition has them.
-fn columns(it: &View) -> Result<Vec<String>, ErrorReport> {
-    let query = "SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a
+fn columns(it: &View) -> Result<Vec<Column>, ErrorReport> {
+    let query = "SELECT a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid, a.atttypmod)
+        FROM pg_catalog.pg_attribute a
         WHERE a.attrelid OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.regclass
           AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped ORDER BY a.attnum";
     Spi::connect(|client| {
         let rows = client.select(query, None, &[definition(it).into()])?;
-        rows.map(|row| Ok(quote_identifier(row.get::<String>(1)?.unwrap_or_default())))
-            .collect::<pgrx::spi::Result<Vec<_>>>()
+        rows.map(|row| {
+            Ok(Column {
+                name: quote_identifier(row.get::<String>(1)?.unwrap_or_default()),
+                sql_type: row.get(2)?.unwrap_or_default(),
+            })
+        })
+        .collect::<pgrx::spi::Result<Vec<_>>>()
     })
     .map_err(internal)
 }
 
 /// On a conflict every column gets its new value.
-fn replace(it: &View) -> Result<String, ErrorReport> {
-    let set: Vec<String> = columns(it)?
+fn replace(columns: &[Column]) -> String {
+    let set: Vec<String> = columns
         .iter()
-        .map(|column| format!("{column} = EXCLUDED.{column}"))
+        .map(|it| format!("{0} = EXCLUDED.{0}", it.name))
         .collect();
-    Ok(format!(
+    format!(
         "ON CONFLICT (entity_id) DO UPDATE SET {}, computed_at = EXCLUDED.computed_at",
         set.join(", ")
-    ))
+    )
 }
 
 fn clock() -> Option<TimestampWithTimeZone> {
@@ -85,11 +97,12 @@ fn execute(
 pub fn entities(it: &View, dirty: &[Dirty]) -> Result<i64, ErrorReport> {
     let ids: Vec<String> = dirty.iter().map(|it| it.entity_id.clone()).collect();
     let (entity_type, data, definition) = (&it.entity_type, data(it), definition(it));
-    // One index scan an entity: joined laterally, the id reaches the definition's grouping.
+    // One index scan an entity: joined laterally, the id reaches the definition's grouping. Without the OFFSET the
+    // planner would flatten it into a join with the whole.
     let computed = format!(
         "SELECT d.*, $2 FROM pg_catalog.unnest($1) i(id)
          CROSS JOIN LATERAL (SELECT * FROM {definition} q
-            WHERE q.entity_id OPERATOR(pg_catalog.=) i.id::{entity_type}) d"
+            WHERE q.entity_id OPERATOR(pg_catalog.=) i.id::{entity_type} OFFSET 0) d"
     );
     let types = [pg_sys::TEXTARRAYOID, pg_sys::TIMESTAMPTZOID];
     let at = clock();
@@ -98,7 +111,7 @@ pub fn entities(it: &View, dirty: &[Dirty]) -> Result<i64, ErrorReport> {
             Ok(format!(
                 "WITH up AS (INSERT INTO {data} AS o {computed} {} RETURNING (o.xmax OPERATOR(pg_catalog.=) 0) AS is_new)
                  SELECT pg_catalog.count(*) FILTER (WHERE u.is_new) FROM up u",
-                replace(it)?
+                replace(&columns(it)?)
             ))
         };
         let added = execute(it, UPSERT, upsert, &types, &[ids.clone().into(), at.into()])?;
@@ -130,53 +143,148 @@ pub fn entities(it: &View, dirty: &[Dirty]) -> Result<i64, ErrorReport> {
     Ok(added - gone)
 }
 
-/// The condition that the entities of `alias` come after the sweep's position, which is $2.
-pub fn after(it: &View, alias: &str, sweep: &Sweep) -> String {
-    match sweep.position {
-        None => String::from("WHERE $1 IS NOT NULL"),
-        Some(_) => format!(
-            "WHERE {alias}.entity_id OPERATOR(pg_catalog.>) $2::pg_catalog.text::{}",
-            it.entity_type
+/// The condition that the entities of `alias` come after a position.
+pub fn after(it: &View, alias: &str, position: &Option<String>) -> String {
+    match position {
+        None => String::from("WHERE true"),
+        Some(position) => format!(
+            "WHERE {alias}.entity_id OPERATOR(pg_catalog.>) {}",
+            literal(it, position)
         ),
     }
 }
 
+/// An entity's id as SQL.
+fn literal(it: &View, id: &str) -> String {
+    format!("{}::{}", quote_literal(id), it.entity_type)
+}
+
 /// Computes the next entities after a sweep's position by one scan.
 pub fn range(it: &View, sweep: &Sweep, most: i64) -> Result<Range, ErrorReport> {
-    let (data, definition, entity_type) = (data(it), definition(it), &it.entity_type);
-    let position = sweep.position.clone();
-    let at = clock();
-    // A plain INSERT until there is something to be replaced.
-    let upsert = format!(
-        "WITH up AS (INSERT INTO {data} AS o SELECT d.*, $3 FROM (
-                SELECT * FROM {definition} q {} ORDER BY q.entity_id LIMIT $1) d {}
-            RETURNING o.entity_id, (o.xmax OPERATOR(pg_catalog.=) 0) AS is_new)
-         SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.is_new),
-            (SELECT l.entity_id::pg_catalog.text FROM up l ORDER BY l.entity_id DESC LIMIT 1) FROM up u",
-        after(it, "q", sweep),
-        replace(it)?
+    let query = format!(
+        "SELECT * FROM {} q {} ORDER BY q.entity_id LIMIT {most}",
+        definition(it),
+        after(it, "q", &sweep.position)
     );
-    let arguments = [most.into(), position.clone().into(), at.into()];
+    let written = gather(it, sweep, &query)?;
+    let last = written.last.clone().filter(|_| written.entities >= most);
+    finish_range(it, sweep, &written, last)
+}
+
+/// Computes all entities after the sweep's position up to the last of `bounds`, or to the end, slice by slice between
+/// the bounds: as many at the same time as parallel query allows.
+pub fn slices(it: &View, sweep: &Sweep, bounds: &[String], to_end: bool) -> Result<Range, ErrorReport> {
+    let definition = definition(it);
+    let mut from = sweep.position.clone();
+    let mut slices: Vec<String> = Vec::with_capacity(bounds.len() + 1);
+    for bound in bounds {
+        slices.push(format!(
+            "SELECT * FROM {definition} q {} AND q.entity_id OPERATOR(pg_catalog.<=) {}",
+            after(it, "q", &from),
+            literal(it, bound)
+        ));
+        from = Some(bound.clone());
+    }
+    if to_end {
+        slices.push(format!("SELECT * FROM {definition} q {}", after(it, "q", &from)));
+    }
+    let written = gather(it, sweep, &slices.join(" UNION ALL "))?;
+    let last = if to_end { None } else { bounds.last().cloned() };
+    finish_range(it, sweep, &written, last)
+}
+
+struct Written {
+    entities: i64,
+    /// Of them, those that were not there.
+    added: i64,
+    last: Option<String>,
+    at: Option<TimestampWithTimeZone>,
+    /// Whether the view held nothing there before.
+    is_new: bool,
+}
+
+/// Writes what a query over the definition brings. It runs as a query of its own, since one with an INSERT has no
+/// parallel plan.
+fn gather(it: &View, sweep: &Sweep, query: &str) -> Result<Written, ErrorReport> {
+    let (data, at) = (data(it), clock());
+    let is_new = !exists_after(it, sweep)?;
+    let columns = columns(it)?;
+    let typed: Vec<String> = columns
+        .iter()
+        .map(|it| format!("{} {}", it.name, it.sql_type))
+        .collect();
+    let select = format!("SELECT g.*, $1 FROM cvx._gather($2) g({})", typed.join(", "));
+    let statement = if is_new {
+        format!(
+            "WITH new AS (INSERT INTO {data} AS o {select} RETURNING o.entity_id)
+             SELECT pg_catalog.count(*), pg_catalog.count(*), pg_catalog.max(n.entity_id)::pg_catalog.text FROM new n"
+        )
+    } else {
+        format!(
+            "WITH new AS (INSERT INTO {data} AS o {select} {}
+                RETURNING o.entity_id, (o.xmax OPERATOR(pg_catalog.=) 0) AS is_new)
+             SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE n.is_new),
+                pg_catalog.max(n.entity_id)::pg_catalog.text FROM new n",
+            replace(&columns)
+        )
+    };
+    // PostgreSQL has no max(uuid).
+    let statement = match it.entity_type.as_str() {
+        "uuid" => statement.replace(
+            "pg_catalog.max(n.entity_id)::pg_catalog.text",
+            "pg_catalog.max(n.entity_id::pg_catalog.text)",
+        ),
+        _ => statement,
+    };
     let (entities, added, last) = Spi::connect_mut(|client| {
-        let rows = client.update(upsert.as_str(), Some(1), &arguments)?;
+        let rows = client.update(statement.as_str(), None, &[at.into(), query.into()])?;
         rows.first().get_three::<i64, i64, String>()
     })
     .map_err(internal)?;
-    let entities = entities.unwrap_or_default();
-    let last = last.filter(|_| entities >= most);
-    let gone = gone(
-        it,
-        sweep,
-        last.as_deref(),
-        "o.computed_at IS DISTINCT FROM $3",
-        at.into(),
-        entity_type,
-    )?;
+    Ok(Written {
+        entities: entities.unwrap_or_default(),
+        added: added.unwrap_or_default(),
+        last,
+        at,
+        is_new,
+    })
+}
+
+/// What the view held there and was not found again goes.
+fn finish_range(
+    it: &View,
+    sweep: &Sweep,
+    written: &Written,
+    last: Option<String>,
+) -> Result<Range, ErrorReport> {
+    let gone = if written.is_new {
+        0
+    } else {
+        let others = "o.computed_at IS DISTINCT FROM $3";
+        gone(it, sweep, last.as_deref(), others, written.at.into())?
+    };
     Ok(Range {
-        entities,
-        change: added.unwrap_or_default() - gone,
+        entities: written.entities,
+        change: written.added - gone,
         last,
     })
+}
+
+/// Whether the view holds anything after the sweep's position.
+fn exists_after(it: &View, sweep: &Sweep) -> Result<bool, ErrorReport> {
+    let query = format!(
+        "SELECT EXISTS (SELECT FROM {} o {})",
+        data(it),
+        after(it, "o", &sweep.position)
+    );
+    Spi::connect_mut(|client| {
+        client
+            .update(query.as_str(), None, &[])?
+            .first()
+            .get_one::<bool>()
+    })
+    .map(|found| found == Some(true))
+    .map_err(internal)
 }
 
 /// Deletes entities of a range that are no more: all but those that were found there. How many.
@@ -190,14 +298,7 @@ pub fn forget_others(
         "o.entity_id OPERATOR(pg_catalog.<>) ALL ($3::{}[])",
         it.entity_type
     );
-    gone(
-        it,
-        sweep,
-        last,
-        &condition,
-        found.to_vec().into(),
-        &it.entity_type,
-    )
+    gone(it, sweep, last, &condition, found.to_vec().into())
 }
 
 fn gone(
@@ -206,8 +307,8 @@ fn gone(
     last: Option<&str>,
     condition: &str,
     third: DatumWithOid<'_>,
-    entity_type: &str,
 ) -> Result<i64, ErrorReport> {
+    let entity_type = &it.entity_type;
     let query = format!(
         "WITH gone AS (DELETE FROM {} o
             WHERE ($1::pg_catalog.text IS NULL OR o.entity_id OPERATOR(pg_catalog.>) $1::pg_catalog.text::{entity_type})

@@ -174,7 +174,7 @@ fn look() -> Result<Option<Vec<View>>, ErrorReport> {
     if !process::has_extension() {
         return Ok(None);
     }
-    compact::compact()?;
+    compact::compact(None)?;
     let mut views = view::all()?;
     views.retain(|it| it.policy != "manual");
     let marked = compact::marked()?;
