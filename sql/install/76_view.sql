@@ -78,6 +78,8 @@ CREATE TABLE cvx.invalidation (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
         autovacuum_vacuum_insert_scale_factor = 0.5);
 CREATE INDEX invalidation_entity ON cvx.invalidation (source, entity_id);
+-- For publications of all tables: there is no key, and rows are deleted.
+ALTER TABLE cvx.invalidation REPLICA IDENTITY FULL;
 COMMENT ON TABLE cvx.invalidation IS
     'what changed since the refresher looked last: appended to by the writers of embeddings, moved to cvx.stale by the refresher';
 COMMENT ON COLUMN cvx.invalidation.source IS 'the id of a space, or minus the tracked_id of a table';
@@ -97,6 +99,7 @@ CREATE TABLE cvx.stale (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 -- Not unique: who marks an entity waits for nobody who has just taken or changed another mark of it.
 CREATE INDEX stale_entity ON cvx.stale (view_id, entity_id);
+ALTER TABLE cvx.stale REPLICA IDENTITY FULL;
 COMMENT ON TABLE cvx.stale IS 'which entities of which views have to be computed again';
 COMMENT ON INDEX cvx.stale_entity IS 'whether an entity has to be';
 COMMENT ON COLUMN cvx.stale.entity_id IS 'NULL: all of the view';

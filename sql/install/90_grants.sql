@@ -2,6 +2,8 @@
 -- else. Everything that writes, builds or reads files is granted by the three functions below.
 
 GRANT USAGE ON SCHEMA cvx TO PUBLIC;
+-- What is in them has rights of its own: those of the view's owner, and what he grants.
+GRANT USAGE ON SCHEMA cvx_view, cvx_view_definition, cvx_view_data, cvx_view_history, cvx_view_points, cvx_training TO PUBLIC;
 
 REVOKE ALL ON FUNCTION
     cvx.create_space(text, int, text),
@@ -26,7 +28,11 @@ REVOKE ALL ON FUNCTION
     cvx.drop_secret(text),
     cvx.apply_config(text, bool),
     cvx.dump_config(),
-    cvx._worker_slots()
+    cvx._worker_slots(),
+    cvx.create_view(text, text, text, text, text, text, jsonb, interval, jsonb, regclass, name, name, name, text),
+    cvx.drop_view(text),
+    cvx.refresh_view(text, text[], bool),
+    cvx.invalidate_view(text)
 FROM PUBLIC;
 
 CREATE FUNCTION cvx.grant_read(role regrole) RETURNS void
@@ -40,11 +46,11 @@ BEGIN
             MESSAGE = format('role %s does not exist', grant_read.role);
     END IF;
     EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.model_version, cvx.alignment, cvx.sync_run, cvx.sources, cvx.workers,
-        cvx.stat_progress_sync TO %s', grant_read.role);
+        cvx.stat_progress_sync, cvx.views, cvx.invalidation_log, cvx.freshness_status TO %s', grant_read.role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION cvx._worker_slots() TO %s', grant_read.role);
 END
 $$;
-COMMENT ON FUNCTION cvx.grant_read(regrole) IS 'lets a role read spaces, embeddings, models, runs, and what sources and workers do';
+COMMENT ON FUNCTION cvx.grant_read(regrole) IS 'lets a role read spaces, embeddings, models, runs, and what sources, views and workers do';
 
 CREATE FUNCTION cvx.grant_write(role regrole) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -87,7 +93,11 @@ BEGIN
         cvx.sync_source(text, bool), cvx.pause_source(text), cvx.resume_source(text),
         cvx.replay_dead_letters(text, text[]), cvx.create_secret(text, text, bool), cvx.drop_secret(text),
         cvx.apply_config(text, bool), cvx.dump_config() TO %s', grant_admin.role);
-    EXECUTE format('GRANT SELECT ON cvx.source, cvx.source_position, cvx.source_state, cvx.monitor TO %s', grant_admin.role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION
+        cvx.create_view(text, text, text, text, text, text, jsonb, interval, jsonb, regclass, name, name, name, text),
+        cvx.drop_view(text), cvx.refresh_view(text, text[], bool), cvx.invalidate_view(text) TO %s', grant_admin.role);
+    EXECUTE format('GRANT SELECT ON cvx.source, cvx.source_position, cvx.source_state, cvx.monitor, cvx.view, cvx.view_state,
+        cvx.stale TO %s', grant_admin.role);
     EXECUTE format('GRANT INSERT, UPDATE, DELETE ON cvx.model_version, cvx.alignment TO %s', grant_admin.role);
     -- To lock the row of a space while a model is registered for it.
     EXECUTE format('GRANT UPDATE (description) ON cvx.space TO %s', grant_admin.role);
@@ -96,7 +106,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx.grant_admin(regrole) IS
-    'cvx.grant_write, and lets a role make, drop and index spaces, register and align models, declare sources and secrets, and '
+    'cvx.grant_write, and lets a role make, drop and index spaces, register and align models, declare sources, secrets and views, and '
     'set cvx.model_mismatch';
 
 REVOKE ALL ON FUNCTION cvx.grant_read(regrole), cvx.grant_write(regrole), cvx.grant_admin(regrole) FROM PUBLIC;
