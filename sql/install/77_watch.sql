@@ -244,8 +244,7 @@ BEGIN
         CROSS JOIN cvx._wanted_triggers(source, s.relation, s.entity_column, s.ts_column) w
         LEFT JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.name
             AND t.tgfoid = 'cvx._invalidate()'::regprocedure
-        WHERE t.oid IS NULL OR t.tgargs <> w.arguments OR t.tgenabled NOT IN (w.enabled, 'D')
-           OR t.tgenabled = 'D' AND force
+        WHERE t.oid IS NULL OR t.tgargs <> w.arguments OR t.tgenabled <> w.enabled
         ORDER BY w.depth, w.relation, w.name
     LOOP
         CONTINUE WHEN wanted.present IS NULL AND NOT (force OR wanted.is_new);
@@ -255,10 +254,10 @@ BEGIN
         IF wanted.is_new THEN
             RETURN NEXT wanted.relation;
         END IF;
-        -- A statement trigger that fires always does what is wanted; the row trigger would mark what others have marked.
-        CONTINUE WHEN wanted.tgenabled = 'A' AND wanted.enabled = 'O' AND wanted.tgargs = wanted.arguments;
+        -- ENABLE TRIGGER ALL makes all of them fire where statements are written. What else is as somebody wanted it.
         PERFORM cvx._set_trigger(wanted.relation, wanted.name,
-            CASE WHEN wanted.tgenabled = 'D' AND NOT force THEN wanted.tgenabled ELSE wanted.enabled END);
+            CASE WHEN wanted.present IS NULL OR force OR wanted.tgenabled = 'O' THEN wanted.enabled
+                 ELSE wanted.tgenabled END);
     END LOOP;
 END
 $$;

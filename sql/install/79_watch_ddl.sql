@@ -343,7 +343,8 @@ CREATE FUNCTION cvx._sources_on(relations oid[]) RETURNS SETOF int
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT s.source FROM (SELECT DISTINCT v.source FROM cvx._view_sources() v) s
-    WHERE EXISTS (SELECT FROM cvx._watched(s.source) w WHERE w.relation = ANY (relations))
+    WHERE EXISTS (SELECT FROM cvx._watched(s.source) w
+                  WHERE coalesce(w.relation, 'cvx.embedding'::regclass) = ANY (relations))
        OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ANY (relations)
                     AND t.tgfoid = 'cvx._invalidate()'::regprocedure
                     AND t.tgname ~ ('^cvx_invalidate_[a-z]+_' || cvx._watch_suffix(s.source) || '$'))
