@@ -64,7 +64,7 @@ choose_server() {
 make_private_server() {
     local prefix=$STAGE/server/pg$PG_MAJOR bin mark
     bin=$("$PG_CONFIG" --bindir)
-    mark="with headers: $PG_CONFIG $("$PG_CONFIG" --version) $(stat -c %Y "$bin/postgres")"
+    mark="with headers and vacuumdb: $PG_CONFIG $("$PG_CONFIG" --version) $(stat -c %Y "$bin/postgres")"
     PRIVATE_BIN=$prefix$bin
     PRIVATE_PG_CONFIG=$PRIVATE_BIN/pg_config
     [ "$(cat "$prefix/.copied" 2>/dev/null)" = "$mark" ] && return
@@ -78,7 +78,7 @@ copy_server() {
     rm -rf "$prefix"
     bin=$("$PG_CONFIG" --bindir)
     mkdir -p "$prefix$bin" || return
-    for program in "$bin"/{postgres,initdb,psql,pg_*,pgbench,createdb,dropdb}; do
+    for program in "$bin"/{postgres,initdb,psql,pg_*,pgbench,createdb,dropdb,vacuumdb}; do
         if [ -e "$program" ]; then cp -L "$program" "$prefix$bin/" || return; fi
     done
     # The headers too, by copy: extensions install some of their own among them.

@@ -53,10 +53,11 @@ BEGIN
                 untracked_reason = CASE WHEN cvx._is_restore() THEN cvx._restoring() ELSE gap END
             WHERE t.view_id = of_view.view_id
               AND (t.untracked_since IS NULL OR NOT cvx._is_restore() AND t.untracked_reason <> gap);
-        ELSIF of_view.untracked_since IS NOT NULL THEN
-            IF of_view.untracked_reason <> cvx._restoring() OR NOT cvx._is_restore() THEN
-                INSERT INTO cvx.stale (view_id, stale_since) VALUES (of_view.view_id, of_view.untracked_since);
-            END IF;
+        ELSIF of_view.untracked_since IS NOT NULL AND NOT cvx._is_restore() THEN
+            INSERT INTO cvx.stale (view_id, stale_since) VALUES (of_view.view_id, of_view.untracked_since);
+            UPDATE cvx.view_state t SET untracked_since = NULL, untracked_reason = NULL
+            WHERE t.view_id = of_view.view_id;
+        ELSIF of_view.untracked_reason = cvx._restoring() THEN
             UPDATE cvx.view_state t SET untracked_since = NULL, untracked_reason = NULL
             WHERE t.view_id = of_view.view_id;
         END IF;
@@ -220,7 +221,7 @@ CREATE FUNCTION cvx._model_changed() RETURNS trigger
 AS $$
 DECLARE
     of_model text;
-    of_source int;
+    made_at timestamptz;
 BEGIN
     IF tg_op = 'INSERT' THEN
         of_model := NEW.model;
@@ -261,10 +262,17 @@ BEGIN
             END IF;
         END IF;
     END IF;
-    -- While a database is restored its views come as they were, and so do their models.
+    IF tg_op = 'INSERT' AND cvx._is_restore() THEN
+        -- A view that is restored with its model comes as it was.
+        IF tg_table_name = 'alignment' THEN
+            made_at := NEW.computed_at;
+        ELSE
+            made_at := NEW.registered_at;
+        END IF;
+    END IF;
     INSERT INTO cvx.stale (view_id, stale_since)
     SELECT v.view_id, clock_timestamp() FROM cvx.view v JOIN cvx.view_state t ON t.view_id = v.view_id
-    WHERE v.model = of_model AND t.untracked_reason IS DISTINCT FROM cvx._restoring();
+    WHERE v.model = of_model AND (made_at IS NULL OR t.last_computed IS NULL OR made_at >= t.last_computed);
     RETURN NULL;
 END
 $$;
@@ -318,7 +326,7 @@ BEGIN
         END IF;
         IF NOT cvx._is_restore() OR NOT EXISTS (
             SELECT FROM unnest(cvx._views_of(of_source)) v(view_id) LEFT JOIN cvx.view_state t USING (view_id)
-            WHERE t.view_id IS NULL OR t.untracked_reason = cvx._restoring())
+            WHERE t.view_id IS NULL OR t.untracked_since IS NOT NULL)
         THEN
             PERFORM cvx._watch_again(of_source, false);
         END IF;
