@@ -146,8 +146,7 @@ def wrong_history(conn, view: str) -> list[str]:
         SELECT h::text FROM cvx_view_history.{view} h
         WHERE NOT (known_from < known_to AND valid_from < valid_to)
            OR EXISTS (SELECT FROM cvx_view_history.{view} o
-                      WHERE o.entity_id = h.entity_id AND (o.valid_from, o.known_from) <> (h.valid_from, h.known_from)
-                        AND o.known_from < h.known_to AND h.known_from < o.known_to
-                        AND o.valid_from < h.valid_to AND h.valid_from < o.valid_to)""")
+                      WHERE o.entity_id = h.entity_id AND o.valid_from = h.valid_from AND o.known_from <> h.known_from
+                        AND o.known_from < h.known_to AND h.known_from < o.known_to)""")
     found = conn.execute(query.format(view=sql.Identifier(view))).fetchall()
     return differs + [f"two versions at once: {row}" for (row,) in found[:5]]
