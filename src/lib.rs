@@ -84,9 +84,19 @@ extension_sql_file!(
 extension_sql_file!("../sql/install/76_view.sql", name = "view", requires = ["config"]);
 extension_sql_file!("../sql/install/77_watch.sql", name = "watch", requires = ["view"]);
 extension_sql_file!(
+    "../sql/install/78_point_in_time.sql",
+    name = "point_in_time",
+    requires = ["watch"]
+);
+extension_sql_file!(
+    "../sql/install/79_watch_ddl.sql",
+    name = "watch_ddl",
+    requires = ["point_in_time"]
+);
+extension_sql_file!(
     "../sql/install/80_restore.sql",
     name = "restore",
-    requires = ["watch"]
+    requires = ["watch_ddl"]
 );
 extension_sql_file!(
     "../sql/install/90_grants.sql",

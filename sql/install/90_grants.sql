@@ -32,7 +32,9 @@ REVOKE ALL ON FUNCTION
     cvx.create_view(text, text, text, text, text, text, jsonb, interval, jsonb, regclass, name, name, name, text),
     cvx.drop_view(text),
     cvx.refresh_view(text, text[], bool),
-    cvx.invalidate_view(text)
+    cvx.invalidate_view(text),
+    cvx.create_training_set(text, regclass, text[], bool),
+    cvx.drop_training_set(text)
 FROM PUBLIC;
 
 CREATE FUNCTION cvx.grant_read(role regrole) RETURNS void
@@ -48,9 +50,15 @@ BEGIN
     EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.model_version, cvx.alignment, cvx.sync_run, cvx.sources, cvx.workers,
         cvx.stat_progress_sync, cvx.views, cvx.invalidation_log, cvx.freshness_status TO %s', grant_read.role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION cvx._worker_slots() TO %s', grant_read.role);
+    -- A training set is a table of whoever makes it, of what he may read.
+    EXECUTE format('GRANT CREATE ON SCHEMA cvx_training TO %s', grant_read.role);
+    EXECUTE format('GRANT SELECT ON cvx.training_set TO %s', grant_read.role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION cvx.create_training_set(text, regclass, text[], bool), cvx.drop_training_set(text)
+        TO %s', grant_read.role);
 END
 $$;
-COMMENT ON FUNCTION cvx.grant_read(regrole) IS 'lets a role read spaces, embeddings, models, runs, and what sources, views and workers do';
+COMMENT ON FUNCTION cvx.grant_read(regrole) IS
+    'lets a role read spaces, embeddings, models, runs, and what sources, views and workers do, and make training sets of its own';
 
 CREATE FUNCTION cvx.grant_write(role regrole) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE

@@ -15,32 +15,55 @@ use crate::views::definition::{Span, instant, micros};
 
 /// A column of history that comes from a trajectory `t` and the start of its span, `span_start`.
 pub struct Column {
-    /// Quoted.
     pub name: String,
     pub expr: String,
+    pub is_vector: bool,
+    /// Whether it is one of the view's features, not a remark on what they come from.
+    pub is_feature: bool,
 }
 
 /// What a version holds: how much it comes from, then the features.
 pub fn columns(view: &View) -> Vec<Column> {
-    let column = |name: &str, expr: String| Column {
-        name: quote_identifier(name),
+    let column = |name: &str, expr: String, is_feature: bool| Column {
+        name: name.to_owned(),
         expr,
+        is_vector: false,
+        is_feature,
     };
     let mut columns = match (view.kind, view.span()) {
         (Kind::DriftSummary, Span::Tumbling { width, .. }) => {
             let end = format!("span_start OPERATOR(pg_catalog.+) {}", micros(width));
             vec![
-                column("window_start", String::from("span_start")),
-                column("window_end", end),
-                column("count", String::from("cvx.num_points(t)")),
+                column("window_start", String::from("span_start"), false),
+                column("window_end", end, false),
+                column("count", String::from("cvx.num_points(t)"), true),
             ]
         }
         _ => ["num_points", "start_ts", "end_ts"]
-            .map(|name| column(name, format!("cvx.{name}(t)")))
+            .map(|name| column(name, format!("cvx.{name}(t)"), false))
             .into(),
     };
-    columns.extend(view.features().iter().map(|it| column(&it.name, it.expr.clone())));
+    columns.extend(view.features().into_iter().map(|it| Column {
+        name: it.name,
+        expr: it.expr,
+        is_vector: it.sql_type == "vector",
+        is_feature: true,
+    }));
     columns
+}
+
+impl Column {
+    pub fn quoted(&self) -> String {
+        quote_identifier(&self.name)
+    }
+}
+
+/// What ids are compared by: bytes where they are texts, as in the logs, and so without a locale's cost.
+pub fn collation(view: &View) -> &'static str {
+    match view.entity_type() {
+        "smallint" | "integer" | "bigint" | "uuid" => "",
+        _ => " COLLATE pg_catalog.\"C\"",
+    }
 }
 
 /// Where the span of the version at `ts`, an SQL expression, starts.
@@ -70,12 +93,13 @@ pub fn create_table(view: &View) -> Result<(), ErrorReport> {
         // Half of a version's life is being updated: when the next point comes, and when it is replaced.
         format!(
             "CREATE TABLE {table} WITH (fillfactor = 85) AS
-             SELECT p.entity_id, p.span_start AS valid_from, p.span_start AS valid_to, p.span_start AS known_from,
+             SELECT p.entity_id{collation}, p.span_start AS valid_from, p.span_start AS valid_to, p.span_start AS known_from,
                 p.span_start AS known_to, {}, p.span_start AS computed_at
              FROM (SELECT q.entity_id, NULL::cvx.trajectory AS t, NULL::pg_catalog.timestamptz AS span_start
                    FROM {} q) p WITH NO DATA",
-            list(&columns, |it| format!("{} AS {}", it.expr, it.name)),
-            view.relation("cvx_view_points")
+            list(&columns, |it| format!("{} AS {}", it.expr, it.quoted())),
+            view.relation("cvx_view_points"),
+            collation = collation(view),
         ),
         format!(
             "ALTER TABLE {table} ADD PRIMARY KEY (entity_id, valid_from, known_from),
@@ -96,6 +120,11 @@ pub fn create_table(view: &View) -> Result<(), ErrorReport> {
         .iter()
         .try_for_each(|it| Spi::run(it))
         .map_err(internal)
+}
+
+pub fn time(it: TimestampTz) -> DatumWithOid<'static> {
+    // SAFETY: a timestamptz is passed by value as these 8 bytes.
+    unsafe { DatumWithOid::new(it, pg_sys::TIMESTAMPTZOID) }
 }
 
 /// Times on their way into a statement, infinite ones too.
@@ -314,24 +343,25 @@ fn execute(text: String, types: &[pg_sys::Oid], arguments: &[DatumWithOid<'_>]) 
 /// The versions, computed; their times come as arrays.
 fn evaluated(view: &View, columns: &[Column]) -> String {
     format!(
-        "SELECT u.entity_id::{} AS entity_id, u.valid_from, u.valid_to, u.valid_to_before, u.known_from, {}
+        "SELECT u.entity_id::{}{} AS entity_id, u.valid_from, u.valid_to, u.valid_to_before, u.known_from, {}
          FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
             pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))
             u(t, entity_id, valid_from, valid_to, valid_to_before, known_from, span_start)",
         view.entity_type(),
-        list(columns, |it| format!("{} AS {}", it.expr, it.name)),
+        collation(view),
+        list(columns, |it| format!("{} AS {}", it.expr, it.quoted())),
     )
 }
 
 /// Stores versions where nothing stands yet.
 fn insert(view: &View, columns: &[Column]) -> String {
-    let names = list(columns, |it| it.name.clone());
+    let names = list(columns, Column::quoted);
     format!(
         "INSERT INTO {} (entity_id, valid_from, valid_to, known_from, known_to, {names}, computed_at)
          SELECT e.entity_id, e.valid_from, e.valid_to, e.known_from, 'infinity', {}, pg_catalog.clock_timestamp()
          FROM ({}) e",
         view.relation("cvx_view_history"),
-        list(columns, |it| format!("e.{}", it.name)),
+        list(columns, |it| format!("e.{}", it.quoted())),
         evaluated(view, columns)
     )
 }
@@ -339,8 +369,8 @@ fn insert(view: &View, columns: &[Column]) -> String {
 /// Stores of versions those that are not what stands already, bit for bit, and closes what they replace.
 fn replace(view: &View, columns: &[Column]) -> String {
     let table = view.relation("cvx_view_history");
-    let names = list(columns, |it| it.name.clone());
-    let of = |alias: &str| list(columns, |it| format!("{alias}.{}", it.name));
+    let names = list(columns, Column::quoted);
+    let of = |alias: &str| list(columns, |it| format!("{alias}.{}", it.quoted()));
     format!(
         "WITH evaluated AS MATERIALIZED (SELECT v.*, ROW({new}) AS image FROM ({evaluated}) v),
          compared AS (
@@ -480,26 +510,20 @@ pub fn move_end(view: &View, marks: &[Mark<'_>]) -> Result<(), ErrorReport> {
     )
 }
 
-/// Entities that have current versions, in their order between two ids, but for those that are given.
-pub fn other_entities(
-    view: &View,
-    (after, last): (Option<&str>, Option<&str>),
-    but: &[String],
-    most: i64,
-) -> Result<Vec<String>, ErrorReport> {
+/// Entities that have current versions, and that neither the view holds nor its source has any more.
+pub fn gone(view: &View) -> Result<Vec<String>, ErrorReport> {
+    // Most are in the view: the source, by its index, is asked for the others only.
     let query = format!(
-        "SELECT DISTINCT h.entity_id::pg_catalog.text, h.entity_id FROM {} h
-         WHERE h.known_to OPERATOR(pg_catalog.=) 'infinity'
-           AND ($1::pg_catalog.text IS NULL OR h.entity_id OPERATOR(pg_catalog.>) $1::pg_catalog.text::{of})
-           AND ($2::pg_catalog.text IS NULL OR h.entity_id OPERATOR(pg_catalog.<=) $2::pg_catalog.text::{of})
-           AND h.entity_id OPERATOR(pg_catalog.<>) ALL ($3::{of}[])
-         ORDER BY h.entity_id LIMIT $4",
+        "SELECT g.entity_id::pg_catalog.text FROM (
+            SELECT DISTINCT h.entity_id FROM {} h WHERE h.known_to OPERATOR(pg_catalog.=) 'infinity'
+              AND NOT EXISTS (SELECT FROM {} d WHERE d.entity_id OPERATOR(pg_catalog.=) h.entity_id) OFFSET 0) g
+         WHERE NOT EXISTS (SELECT FROM {} p WHERE p.entity_id OPERATOR(pg_catalog.=) g.entity_id OFFSET 0)",
         view.relation("cvx_view_history"),
-        of = view.entity_type()
+        view.relation("cvx_view_data"),
+        view.relation("cvx_view_points"),
     );
-    let arguments = [after.into(), last.into(), but.to_vec().into(), most.into()];
     Spi::connect(|client| {
-        let rows = client.select(query.as_str(), None, &arguments)?;
+        let rows = client.select(query.as_str(), None, &[])?;
         rows.map(|row| Ok(row.get::<String>(1)?.unwrap_or_default()))
             .collect::<pgrx::spi::Result<Vec<_>>>()
     })

@@ -10,6 +10,7 @@ pub mod history;
 pub mod model;
 pub mod monitor;
 pub mod pairs;
+pub mod point_in_time;
 pub mod position;
 pub mod rights;
 pub mod run;
@@ -19,6 +20,7 @@ pub mod source;
 pub mod space;
 pub mod statement;
 pub mod subtransaction;
+pub mod training;
 pub mod view;
 
 use std::cell::RefCell;

@@ -8,6 +8,7 @@ mod embedding;
 mod ingest;
 mod model;
 mod plot;
+mod point_in_time;
 mod source;
 mod space_report;
 mod stats;

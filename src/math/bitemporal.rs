@@ -38,8 +38,10 @@ pub struct Change<'a> {
     pub known: Option<i64>,
     /// Before this time no point has changed. None: all may have.
     pub touched: Option<i64>,
-    /// When it was noticed that something changed.
+    /// When something changed first: by then what came dated before `known` counts as known.
     pub noticed: i64,
+    /// When this is found out: from then on it is known what was updated or deleted, which nothing dates.
+    pub recorded: i64,
 }
 
 /// A version that may have to be written.
@@ -72,7 +74,7 @@ pub struct Closing {
 #[derive(Debug)]
 pub struct Timeline<'a> {
     change: Change<'a>,
-    /// When all is known that cannot be dated by a point: what was deleted, updated, or came with an old date.
+    /// When updates and deletions are known.
     finally: i64,
     /// The stored version of each point, by its place.
     versions: Vec<Option<usize>>,
@@ -98,13 +100,13 @@ impl<'a> Timeline<'a> {
             .filter(|it| is_new(it))
             .map(|it| it.known)
             .max();
-        let finally = change
+        let late = change
             .noticed
             .max(change.known.unwrap_or(i64::MIN))
             .max(newest.unwrap_or(i64::MIN));
         let mut timeline = Timeline {
             change,
-            finally,
+            finally: late.max(change.recorded),
             versions: merged(change.points, change.stored),
             effective: Vec::with_capacity(change.points.len()),
             floor: Vec::with_capacity(change.points.len()),
@@ -120,7 +122,7 @@ impl<'a> Timeline<'a> {
                 _ if !touches(point.ts) => None,
                 _ if is_new(point) => Some(point.known),
                 Some(_) => None,
-                None => Some(finally),
+                None => Some(late),
             };
             if version.is_some() {
                 replaced = replaced.max(own);

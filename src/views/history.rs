@@ -9,10 +9,11 @@ use pgrx::PgMemoryContexts;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::catalog::history::{self, Evaluation, Mark, Row, Standing};
-use crate::catalog::view::View;
+use crate::catalog::view::{Reads, View};
 use crate::error::Error;
 use crate::types::TimestampTz;
 use crate::types::trajectory::{TrajectoryResult, check_order, check_point};
+use crate::workers::process::now;
 
 /// Versions are computed when their trajectories take so many bytes, or there are so many.
 const MOST_BYTES: usize = 2 << 20;
@@ -46,6 +47,7 @@ pub fn update(view: &View, dirty: &[Dirty]) -> Result<(), ErrorReport> {
         standing: &standing,
         place: 0,
         entity: Entity::default(),
+        is_dated: !matches!(view.reads, Reads::Table(_)) || view.config.ingested_at_column.is_some(),
         writer: Writer::new(view),
     };
     history::each_point(view, &asked, |row| {
@@ -63,6 +65,8 @@ struct Walk<'a> {
     standing: &'a [Standing],
     place: usize,
     entity: Entity,
+    /// Whether points say when they came.
+    is_dated: bool,
     writer: Writer<'a>,
 }
 
@@ -70,11 +74,23 @@ impl Walk<'_> {
     /// Ends with all entities before this one.
     fn go_to(&mut self, place: usize) -> Result<(), ErrorReport> {
         while self.place < place {
-            let ((entity_id, touched), noticed) =
-                (self.asked[self.place], self.dirty[self.place].stale_since);
-            let standing = &self.standing[self.place];
+            let ((entity_id, touched), standing) = (self.asked[self.place], &self.standing[self.place]);
+            let recorded = now();
+            let change = Change {
+                points: &self.entity.points,
+                stored: &standing.versions,
+                known: standing.known,
+                touched,
+                // Where nothing says when points came, they are known when they are seen.
+                noticed: if self.is_dated {
+                    self.dirty[self.place].stale_since
+                } else {
+                    recorded
+                },
+                recorded,
+            };
             self.writer
-                .examine(entity_id, &self.entity, standing, touched, noticed)?;
+                .examine(entity_id, &self.entity, &Timeline::new(change))?;
             self.entity.clear();
             self.place += 1;
         }
@@ -82,32 +98,18 @@ impl Walk<'_> {
     }
 }
 
-/// Closes the history of entities that are no more: in a range of ids all but those that were found there.
-pub fn forget_others(
-    view: &View,
-    after: Option<&str>,
-    last: Option<&str>,
-    found: &[String],
-    stale_since: TimestampTz,
-) -> Result<(), ErrorReport> {
+/// Closes the history of entities that are no more, at the end of a pass over all that there are.
+pub fn forget_gone(view: &View, stale_since: TimestampTz) -> Result<(), ErrorReport> {
     const BATCH: usize = 1000;
-    let mut after = after.map(str::to_owned);
-    loop {
-        let ids = history::other_entities(view, (after.as_deref(), last), found, BATCH as i64)?;
-        let dirty: Vec<Dirty> = ids
-            .into_iter()
-            .map(|entity_id| Dirty {
-                entity_id,
-                from_ts: None,
-                stale_since,
-            })
-            .collect();
-        update(view, &dirty)?;
-        let Some(it) = dirty.last().filter(|_| dirty.len() == BATCH) else {
-            return Ok(());
+    for ids in history::gone(view)?.chunks(BATCH) {
+        let dirty = |entity_id: &String| Dirty {
+            entity_id: entity_id.clone(),
+            from_ts: None,
+            stale_since,
         };
-        after = Some(it.entity_id.clone());
+        update(view, &ids.iter().map(dirty).collect::<Vec<_>>())?;
     }
+    Ok(())
 }
 
 /// The points of one entity.
@@ -212,19 +214,10 @@ impl<'a> Writer<'a> {
         &mut self,
         entity_id: &'a str,
         entity: &Entity,
-        standing: &Standing,
-        touched: Option<TimestampTz>,
-        noticed: TimestampTz,
+        timeline: &Timeline<'_>,
     ) -> Result<(), ErrorReport> {
-        let timeline = Timeline::new(Change {
-            points: &entity.points,
-            stored: &standing.versions,
-            known: standing.known,
-            touched,
-            noticed,
-        });
         for version in (0..entity.points.len()).flat_map(|place| timeline.versions(place)) {
-            self.add(entity_id, entity, &timeline, version)?;
+            self.add(entity_id, entity, timeline, version)?;
         }
         let mark = |valid_from, valid_to, known| Mark {
             entity_id,

@@ -1,5 +1,6 @@
 //! Views that are computed again for what changed: declared, watched, refreshed. States, transactions, locks: README.md.
 
+pub mod as_of;
 pub mod compact;
 pub mod config;
 pub mod create;
@@ -10,4 +11,5 @@ mod read;
 pub mod refresh;
 pub mod source;
 mod sweep;
+pub mod training;
 mod write;

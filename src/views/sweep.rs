@@ -79,11 +79,11 @@ pub fn step(it: &View, owner: pg_sys::Oid, most: i64) -> Result<Done, ErrorRepor
     let done = refresh::entities(it, owner, &dirty)?;
     let last = (ids.len() as i64 >= most).then(|| ids.last().cloned()).flatten();
     let gone = rights::restricted_to(owner, || {
-        if it.config.history {
-            let after = sweep.position.as_deref();
-            history::forget_others(it, after, last.as_deref(), &ids, sweep.since)?;
+        let gone = write::forget_others(it, sweep, last.as_deref(), &ids)?;
+        if it.config.history && last.is_none() {
+            history::forget_gone(it, sweep.since)?;
         }
-        write::forget_others(it, sweep, last.as_deref(), &ids)
+        Ok(gone)
     })?;
     rights::as_extension_owner(|| {
         refresh::note_entities(it, -gone)?;

@@ -57,7 +57,7 @@ impl Store {
             .position(|it| it.valid_from == valid_from && it.known_to == FOREVER)
     }
 
-    fn refresh(&mut self, span: Span, entries: &[Entry], touched: Option<i64>, noticed: i64) {
+    fn refresh(&mut self, span: Span, entries: &[Entry], touched: Option<i64>, noticed: i64, recorded: i64) {
         let finite = |it: i64| Some(it).filter(|&it| it != FOREVER);
         let times = self
             .rows
@@ -90,6 +90,7 @@ impl Store {
             known,
             touched,
             noticed,
+            recorded,
         });
         for version in (0..points.len()).flat_map(|it| timeline.versions(it)) {
             self.evaluated += 1;
@@ -192,7 +193,7 @@ fn streamed(span: Span, arrivals: &[Entry], pause: impl Fn(usize) -> bool) -> St
         touched = touched.min(it.ts);
         let last = place + 1 == arrivals.len();
         if last || (pause(place) && arrivals[place + 1].known > it.known) {
-            store.refresh(span, &entries, Some(touched), it.known);
+            store.refresh(span, &entries, Some(touched), it.known, it.known + 5);
             touched = i64::MAX;
         }
     }
@@ -254,8 +255,8 @@ proptest! {
             let before = store.clone();
             // A refresh that knows less of what happened comes to the same versions.
             let mut whole = store.clone();
-            whole.refresh(span, &entries, None, noticed);
-            store.refresh(span, &entries, touched.take(), noticed);
+            whole.refresh(span, &entries, None, noticed, clock);
+            store.refresh(span, &entries, touched.take(), noticed, clock);
             let current = |it: &Store| -> Vec<_> {
                 it.current().into_iter().map(|it| (it.valid_from, it.valid_to, it.value.clone())).collect()
             };
@@ -297,9 +298,9 @@ fn points_in_order_cost_one_version_each() {
 fn a_late_point_makes_new_versions_of_what_it_reaches() {
     let mut entries = vec![entry(10, 10, 0), entry(20, 20, 0), entry(40, 40, 0)];
     let mut store = Store::default();
-    store.refresh(Span::Sliding(10), &entries, Some(10), 40);
+    store.refresh(Span::Sliding(10), &entries, Some(10), 40, 40);
     put(&mut entries, entry(15, 50, 0));
-    store.refresh(Span::Sliding(10), &entries, Some(15), 50);
+    store.refresh(Span::Sliding(10), &entries, Some(15), 50, 50);
     let rows: Vec<_> = store
         .rows
         .iter()
@@ -320,11 +321,11 @@ fn a_late_point_makes_new_versions_of_what_it_reaches() {
 fn an_upsert_does_not_show_before_it_was_made() {
     let mut entries = vec![entry(10, 10, 0), entry(20, 20, 0)];
     let mut store = Store::default();
-    store.refresh(Span::Whole, &entries, Some(10), 20);
+    store.refresh(Span::Whole, &entries, Some(10), 20, 20);
     put(&mut entries, entry(30, 30, 0));
     put(&mut entries, entry(20, 40, 7));
     put(&mut entries, entry(5, 35, 0));
-    store.refresh(Span::Whole, &entries, Some(5), 30);
+    store.refresh(Span::Whole, &entries, Some(5), 30, 30);
     let at = |valid_from: i64, known: i64| {
         let row = store
             .rows
@@ -343,9 +344,9 @@ fn an_upsert_does_not_show_before_it_was_made() {
 fn what_is_deleted_is_closed_when_that_was_noticed() {
     let mut entries = vec![entry(10, 10, 0), entry(20, 20, 0)];
     let mut store = Store::default();
-    store.refresh(Span::Whole, &entries, Some(10), 20);
+    store.refresh(Span::Whole, &entries, Some(10), 20, 20);
     entries.clear();
-    store.refresh(Span::Whole, &entries, Some(10), 70);
+    store.refresh(Span::Whole, &entries, Some(10), 70, 70);
     let rows: Vec<_> = store
         .rows
         .iter()
@@ -353,7 +354,7 @@ fn what_is_deleted_is_closed_when_that_was_noticed() {
         .collect();
     assert_eq!(rows, [(10, 20, 10, 70), (20, FOREVER, 20, 70)]);
     // It comes back, dated before: known from no earlier than the store knew that it was gone.
-    store.refresh(Span::Whole, &[entry(10, 10, 0)], Some(10), 60);
+    store.refresh(Span::Whole, &[entry(10, 10, 0)], Some(10), 60, 60);
     assert_eq!(store.current().len(), 1);
     assert_eq!(store.current()[0].known_from, 70);
 }
@@ -366,7 +367,7 @@ fn times_at_the_ends_of_the_range_do_not_overflow() {
         entry(FOREVER - 1, 0, 0),
     ];
     let mut store = Store::default();
-    store.refresh(Span::Whole, &entries, None, i64::MIN);
-    store.refresh(Span::Whole, &entries, None, i64::MIN);
+    store.refresh(Span::Whole, &entries, None, i64::MIN, i64::MIN);
+    store.refresh(Span::Whole, &entries, None, i64::MIN, i64::MIN);
     assert_eq!(store.current().len(), 3);
 }
