@@ -9,7 +9,7 @@ from cluster import Cluster, account, as_server, bindir, until
 from test_watch import assert_equals_definition, rows, stale, status
 from watch_cases import TARGETS
 
-FEATURES = '{"features": ["drift", "path_length"]}'
+FEATURES = '{"features": ["drift", "path_length"], "history": true}'
 VIEWS = ("of_space", "of_model", "of_table", "of_tree", "of_summary", "of_changes", "of_cohort", "of_blind")
 PER_ENTITY = ("of_space", "of_model", "of_table", "of_tree", "of_summary", "of_changes")
 SETTINGS = {"shared_preload_libraries": "", "wal_level": "logical", "max_wal_senders": "8"}
@@ -50,6 +50,7 @@ def content(conn) -> dict:
             """SELECT tgrelid::regclass::text, tgname, tgenabled, tgargs FROM pg_trigger
                WHERE tgname LIKE 'cvx\\_invalidate%%' ORDER BY 1, 2"""
         ).fetchall(),
+        "history": conn.execute("SELECT h::text FROM cvx_view_history.of_table h ORDER BY 1").fetchall(),
         "blind": conn.execute("SELECT untracked_reason FROM cvx.view_state ORDER BY view_id").fetchall(),
     }
     return found

@@ -108,7 +108,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx._watch_execute(text) IS 'runs DDL of cvx on what is watched';
-REVOKE ALL ON FUNCTION cvx._watch_execute(text) FROM PUBLIC;
 
 CREATE FUNCTION cvx._watch_obstacle(
     source int, root oid, entity_column name, ts_column name, OUT problem text, OUT hint text) RETURNS record
@@ -362,3 +361,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx._unwatch(int) IS 'takes the triggers of a source away, unless a view still reads it';
+
+REVOKE ALL ON FUNCTION
+    cvx._watch_execute(text),
+    cvx._set_trigger(oid, name, "char"),
+    cvx._make_triggers(int, bool),
+    cvx._mark_rows(int, oid, name),
+    cvx._mark_source(int),
+    cvx._watch_lock(oid, text),
+    cvx._watch(regclass, int, name, name),
+    cvx._unwatch(int)
+FROM PUBLIC;

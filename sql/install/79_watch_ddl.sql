@@ -498,3 +498,12 @@ ALTER EVENT TRIGGER cvx_watch_rewrite ENABLE ALWAYS;
 CREATE EVENT TRIGGER cvx_watch_detach ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION cvx._watch_detach();
 COMMENT ON EVENT TRIGGER cvx_watch_detach IS 'marks views of partitioned tables before a partition is detached concurrently';
 ALTER EVENT TRIGGER cvx_watch_detach ENABLE ALWAYS;
+
+REVOKE ALL ON FUNCTION
+    cvx._watch_state(int[]),
+    cvx._watch_again(int, bool),
+    cvx._watch_views(),
+    cvx._watch_restored(),
+    cvx._follow_renamed(oid, int, oid[]),
+    cvx._forget_view(int, text)
+FROM PUBLIC;
