@@ -16,7 +16,7 @@ use crate::workers::poke;
 const MOST_ENTITIES: usize = 100_000;
 const MOST_BYTES: usize = 32 << 20;
 /// Rows of the log written in one go.
-const ROWS: usize = 500;
+const ROWS: usize = 60;
 /// Longer ids do not fit into an index: all of the source is marked instead.
 const MOST_ID_BYTES: usize = 2000;
 
@@ -284,24 +284,21 @@ impl Touched {
         // SAFETY: datums of the log's columns, made here.
         unsafe {
             let log = Log::open(c"invalidation");
-            for chunk in rows.chunks(ROWS) {
-                let values: Vec<[Option<pg_sys::Datum>; 4]> = chunk
-                    .iter()
-                    .map(|((source, id), ts)| {
-                        let text =
-                            pg_sys::cstring_to_text_with_len(id.as_ptr().cast::<c_char>(), id.len() as c_int);
-                        [
-                            Some((*source).into()),
-                            Some(pg_sys::Datum::from(text)),
-                            Some(now.into()),
-                            Some((*ts).into()),
-                        ]
-                    })
-                    .collect();
-                log.write_many(&values);
-                for row in &values {
-                    pg_sys::pfree(row[1].unwrap_or(pg_sys::Datum::from(0usize)).cast_mut_ptr());
-                }
+            let text = |id: &[u8]| {
+                let text = pg_sys::cstring_to_text_with_len(id.as_ptr().cast::<c_char>(), id.len() as c_int);
+                pg_sys::Datum::from(text)
+            };
+            let row = |((source, id), ts): &((i32, Vec<u8>), TimestampTz)| {
+                [
+                    Some((*source).into()),
+                    Some(text(id)),
+                    Some(now.into()),
+                    Some((*ts).into()),
+                ]
+            };
+            match rows.as_slice() {
+                [one] => log.write(&row(one)),
+                many => log.write_many(many.iter().map(row), many.len()),
             }
             log.close();
         }
@@ -385,31 +382,38 @@ impl Log {
     }
 
     /// # Safety
-    /// As [`Log::write`].
-    unsafe fn write_many(&self, rows: &[[Option<pg_sys::Datum>; 4]]) {
-        if let [row] = rows {
-            // SAFETY: the caller's.
-            return unsafe { self.write(row) };
-        }
-        // SAFETY: slots of the relation's descriptor, filled with as many values as it has columns, and dropped here.
+    /// As [`Log::write`]; texts are freed here.
+    unsafe fn write_many(&self, rows: impl Iterator<Item = [Option<pg_sys::Datum>; 4]>, count: usize) {
+        // SAFETY: slots of the relation's descriptor, each filled with as many values as it has columns before it is
+        // written; dropped here, the last one first, as the resource owner finds them quickest.
         unsafe {
             let descriptor = (*self.relation).rd_att;
-            let mut slots: Vec<*mut pg_sys::TupleTableSlot> = Vec::with_capacity(rows.len());
+            let mut slots: Vec<*mut pg_sys::TupleTableSlot> = (0..count.min(ROWS))
+                .map(|_| pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsHeapTuple))
+                .collect();
+            let flush = |slots: &mut [*mut pg_sys::TupleTableSlot]| {
+                let (first, count) = (slots.as_mut_ptr(), slots.len() as c_int);
+                pg_sys::CatalogTuplesMultiInsertWithInfo(self.relation, first, count, self.indexes);
+            };
+            let mut filled = 0;
             for row in rows {
-                let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsHeapTuple);
                 let mut datums = row.map(|it| it.unwrap_or(pg_sys::Datum::from(0usize)));
                 let mut nulls = row.map(|it| it.is_none());
                 let tuple = pg_sys::heap_form_tuple(descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr());
-                pg_sys::ExecStoreHeapTuple(tuple, slot, true);
-                slots.push(slot);
+                pg_sys::ExecStoreHeapTuple(tuple, slots[filled], true);
+                if let Some(text) = row[1] {
+                    pg_sys::pfree(text.cast_mut_ptr());
+                }
+                filled += 1;
+                if filled == slots.len() {
+                    flush(&mut slots);
+                    filled = 0;
+                }
             }
-            pg_sys::CatalogTuplesMultiInsertWithInfo(
-                self.relation,
-                slots.as_mut_ptr(),
-                slots.len() as c_int,
-                self.indexes,
-            );
-            for slot in slots {
+            if filled > 0 {
+                flush(&mut slots[..filled]);
+            }
+            for slot in slots.into_iter().rev() {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
         }
