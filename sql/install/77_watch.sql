@@ -1,7 +1,7 @@
 -- Watching what views read: the triggers by which every change of it is logged, on whichever relation a statement names.
 
 CREATE FUNCTION cvx._view_sources() RETURNS TABLE (view_id int, source int)
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 20
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT v.view_id, coalesce(v.space_id, m.space_id, -v.tracked_id)
@@ -11,7 +11,7 @@ $$;
 COMMENT ON FUNCTION cvx._view_sources() IS 'the sources of each view, as cvx.invalidation numbers them; a model has one for each version';
 
 CREATE FUNCTION cvx._watched(source int) RETURNS TABLE (relation oid, entity_column name, ts_column name)
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT (SELECT i.inhrelid FROM pg_inherits i
@@ -26,7 +26,7 @@ COMMENT ON FUNCTION cvx._watched(int) IS 'the relation of a source, NULL when a 
 -- A statement that names a parent fires the parent's triggers only, one that names a child only the child's.
 CREATE FUNCTION cvx._family(relation oid)
     RETURNS TABLE (member oid, is_above bool, depth int, relkind "char", relpersistence "char")
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH RECURSIVE up(member, depth) AS (
@@ -57,7 +57,7 @@ COMMENT ON FUNCTION cvx._watch_suffix(int) IS 'how the names of a source''s trig
 -- seen both ways.
 CREATE FUNCTION cvx._wanted_triggers(source int, root oid, entity_column name, ts_column name)
     RETURNS TABLE (relation oid, is_above bool, depth int, name name, enabled "char", arguments bytea, command text)
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT f.member, f.is_above, f.depth, t.name, e.enabled,
@@ -87,7 +87,7 @@ COMMENT ON FUNCTION cvx._wanted_triggers(int, oid, name, name) IS
     'the triggers by which no change of a source goes unseen, and the statements that make them';
 
 CREATE FUNCTION cvx._own_triggers(source int) RETURNS TABLE (relation oid, name name, enabled "char", arguments bytea)
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgargs
@@ -230,7 +230,7 @@ COMMENT ON FUNCTION cvx._set_trigger(oid, name, "char") IS 'enables or disables 
 
 -- `force` also makes triggers that somebody dropped, and enables those that somebody disabled.
 CREATE FUNCTION cvx._make_triggers(source int, force bool) RETURNS SETOF oid
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE ROWS 5
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

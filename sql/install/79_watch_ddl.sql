@@ -145,25 +145,21 @@ CREATE FUNCTION cvx._watch_restored() RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    of_space record;
-    wanted record;
+    command text;
 BEGIN
     LOCK TABLE ONLY cvx.embedding IN SHARE UPDATE EXCLUSIVE MODE;
-    FOR of_space IN
-        SELECT s.source, w.* FROM (SELECT DISTINCT v.source FROM cvx._view_sources() v WHERE v.source > 0) s,
-            cvx._watched(s.source) w
-        WHERE w.relation IS NOT NULL
-          AND NOT EXISTS (SELECT FROM cvx._wanted_triggers(s.source, w.relation, w.entity_column, w.ts_column) t
-                          WHERE NOT t.is_above AND NOT EXISTS (SELECT FROM pg_trigger p
-                              WHERE p.tgrelid = t.relation AND p.tgname = t.name))
-        LIMIT 1
+    FOR command IN
+        SELECT DISTINCT t.command
+        FROM (SELECT DISTINCT v.source FROM cvx._view_sources() v WHERE v.source > 0) s, cvx._watched(s.source) w,
+            cvx._wanted_triggers(s.source, w.relation, w.entity_column, w.ts_column) t
+        WHERE t.is_above
+          AND NOT EXISTS (SELECT FROM pg_trigger p WHERE p.tgrelid = t.relation AND p.tgname = t.name)
+          -- The space's own are there.
+          AND NOT EXISTS (SELECT FROM cvx._wanted_triggers(s.source, w.relation, w.entity_column, w.ts_column) o
+                          WHERE NOT o.is_above AND NOT EXISTS (SELECT FROM pg_trigger p
+                              WHERE p.tgrelid = o.relation AND p.tgname = o.name))
     LOOP
-        FOR wanted IN
-            SELECT t.* FROM cvx._wanted_triggers(of_space.source, of_space.relation, of_space.entity_column, of_space.ts_column) t
-            WHERE t.is_above AND NOT EXISTS (SELECT FROM pg_trigger p WHERE p.tgrelid = t.relation AND p.tgname = t.name)
-        LOOP
-            PERFORM cvx._watch_execute(wanted.command);
-        END LOOP;
+        PERFORM cvx._watch_execute(command);
     END LOOP;
     PERFORM cvx._watch_state(array_agg(v.view_id)) FROM cvx.view v;
 END
@@ -347,7 +343,7 @@ COMMENT ON FUNCTION cvx._watch_ddl() IS 'keeps what views read watched while tab
 REVOKE ALL ON FUNCTION cvx._watch_ddl() FROM PUBLIC;
 
 CREATE FUNCTION cvx._sources_on(relations oid[]) RETURNS SETOF int
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT s.source FROM (SELECT DISTINCT v.source FROM cvx._view_sources() v) s
