@@ -187,15 +187,13 @@ fn warn_of_stale(view: &View, spine: &Spine) -> Result<(), ErrorReport> {
     let stale = rights::as_extension_owner(|| training::stale(view.view_id))?;
     let count = training::stale_of(spine, stale)?;
     if count > 0 {
-        ereport!(
-            PgLogLevel::WARNING,
-            PgSqlErrorCode::ERRCODE_WARNING,
-            format!(
-                "{count} entities of {} are out of date in view {:?}",
-                spine.relation, view.name
-            ),
-            "Wait until cvx.views says that it is fresh, or call cvx.refresh_view; then make the training set anew."
+        let message = format!(
+            "entities of {} that are out of date in view {:?}: {count}",
+            spine.relation, view.name
         );
+        ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "cvx")
+            .set_hint("Wait until cvx.views says that it is fresh, or call cvx.refresh_view; then make the set anew.")
+            .report(PgLogLevel::WARNING);
     }
     Ok(())
 }
