@@ -54,6 +54,21 @@ pub fn compact(sources: Option<&[i32]>) -> Result<(), ErrorReport> {
     Spi::run_with_args(&query, &[sources.map(<[i32]>::to_vec).into()]).map_err(internal)
 }
 
+/// Marks of a view that was dropped while they were made.
+pub fn forget_dropped() -> Result<(), ErrorReport> {
+    // One probe of the index a view, however many marks there are.
+    let query = "WITH RECURSIVE marked(view_id) AS (
+            SELECT pg_catalog.min(s.view_id) FROM cvx.stale s
+            UNION ALL
+            SELECT (SELECT pg_catalog.min(s.view_id) FROM cvx.stale s
+                    WHERE s.view_id OPERATOR(pg_catalog.>) m.view_id)
+            FROM marked m WHERE m.view_id IS NOT NULL)
+        DELETE FROM cvx.stale d USING marked m
+        WHERE d.view_id OPERATOR(pg_catalog.=) m.view_id
+          AND NOT EXISTS (SELECT FROM cvx.view v WHERE v.view_id OPERATOR(pg_catalog.=) m.view_id)";
+    Spi::run(query).map_err(internal)
+}
+
 /// Marks all of a view.
 pub fn mark_all(view_id: i32) -> Result<(), ErrorReport> {
     let insert = "INSERT INTO cvx.stale (view_id, stale_since) VALUES ($1, pg_catalog.clock_timestamp())";

@@ -175,6 +175,7 @@ fn look() -> Result<Option<Vec<View>>, ErrorReport> {
         return Ok(None);
     }
     compact::compact(None)?;
+    compact::forget_dropped()?;
     let mut views = view::all()?;
     views.retain(|it| it.policy != "manual");
     let marked = compact::marked()?;
