@@ -174,10 +174,12 @@ class ViewsChaos:
             actor.start()
         deadline = time.monotonic() + plan.seconds
         try:
+            next_fault = time.monotonic() + self.rng.uniform(*plan.faults)
             while time.monotonic() < deadline and not self.ledger.wrong:
-                time.sleep(min(self.rng.uniform(*plan.faults), max(0.0, deadline - time.monotonic())))
-                if time.monotonic() < deadline:
+                time.sleep(0.1)
+                if time.monotonic() > next_fault:
                     self.fault()
+                    next_fault = time.monotonic() + self.rng.uniform(*plan.faults)
         finally:
             for actor in actors:
                 actor.stopping.set()

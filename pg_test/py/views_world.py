@@ -130,7 +130,7 @@ def create(conn, rng: random.Random):
     """Fills an empty database with the extension."""
     conn.execute("SELECT cvx.create_space('a', %s), cvx.create_space('b', %s)", (DIMS, DIMS))
     conn.execute(TABLES)
-    conn.execute("SELECT cvx.grant_write('maker')")
+    conn.execute("SELECT cvx.grant_admin('maker')")
     for target in TARGETS:
         rows = []
         for number in range(ENTITIES):
