@@ -163,6 +163,11 @@ CASES = [
          WHEN MATCHED AND s.e = 'm0' THEN UPDATE SET vec = '[7,7,7]'
          WHEN MATCHED THEN DELETE
          WHEN NOT MATCHED THEN INSERT ({columns}) VALUES (s.e, s.t, '[8,8,8]')""", {"m0", "m1", "m2"}),
+    case("merge into all", OWN, """MERGE INTO {root} t USING (VALUES ('m0', '2026-01-01'::timestamptz), ('m1', '2026-01-02'),
+            ('m2', '2026-01-20')) s(e, t) ON s.e = t.id AND s.t = t.at
+         WHEN MATCHED AND s.e = 'm0' THEN UPDATE SET vec = '[7,7,7]'
+         WHEN MATCHED THEN DELETE
+         WHEN NOT MATCHED THEN INSERT ({columns}) VALUES (s.e, s.t, '[8,8,8]')""", {"m0", "m1", "m2"}),
     case("delete", EVERY, "DELETE FROM {root} WHERE {mine} AND {id} = 'm2' AND {at} < '2026-01-03'", {"m2"}),
     case("delete of an entity", EVERY, "DELETE FROM {root} WHERE {mine} AND {id} = 'm2'", {"m2"}),
     case("delete, leaf", EVERY, "DELETE FROM {leaf} WHERE {id} = 'm2'", {"m2"}),
@@ -215,6 +220,14 @@ CASES = [
          set(), NEW_PARTITION),
     case("attach", TREES, "ALTER TABLE {n}_m ATTACH PARTITION {n}_m3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')", {"m1", "m2"},
          [NEW_PARTITION, "INSERT INTO {n}_m3 (id, at, vec) VALUES ('m1', '2026-03-10', '[1,2,1]'), ('m2', '2026-03-10', '[1,2,1]')"]),
+    case("as a replica: attach", TREES, ["SET session_replication_role = replica",
+         "ALTER TABLE {n}_m ATTACH PARTITION {n}_m3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')",
+         "RESET session_replication_role"], {"m1"},
+         [NEW_PARTITION, "INSERT INTO {n}_m3 (id, at, vec) VALUES ('m1', '2026-03-10', '[1,2,1]')"]),
+    case("attach that is rolled back, and again", TREES, ["BEGIN",
+         "ALTER TABLE {n}_m ATTACH PARTITION {n}_m3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')", "ROLLBACK",
+         "INSERT INTO {n}_m3 (id, at, vec) VALUES ('m2', '2026-03-10', '[1,2,1]')",
+         "ALTER TABLE {n}_m ATTACH PARTITION {n}_m3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')"], {"m2"}, NEW_PARTITION),
     case("attach, and then a write", TREES, ["ALTER TABLE {n}_m ATTACH PARTITION {n}_m3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')",
          "INSERT INTO {n}_m3 (id, at, vec) VALUES ('m0', '2026-03-10', '[1,2,1]')"], {"m0"}, NEW_PARTITION),
     case("attach of a table with partitions", ("tree",), ["ALTER TABLE {root} ATTACH PARTITION {n}_z FOR VALUES FROM ('z') TO ('zz')",

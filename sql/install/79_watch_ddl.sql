@@ -19,16 +19,21 @@ AS $$
 $$;
 COMMENT ON FUNCTION cvx._is_restore() IS 'whether this looks like the session of a restore';
 
-CREATE FUNCTION cvx._view_gap(view_id int) RETURNS text
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+CREATE FUNCTION cvx._view_gaps(view_ids int[]) RETURNS TABLE (view_id int, gap text)
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT g.gap
-    FROM (SELECT cvx._watch_gap(s.source) FROM cvx._view_sources() s WHERE s.view_id = _view_gap.view_id
-          UNION ALL SELECT cvx._query_gap(_view_gap.view_id)) g(gap)
-    WHERE g.gap IS NOT NULL LIMIT 1
+    WITH reads AS MATERIALIZED (
+        SELECT s.view_id, s.source FROM cvx._view_sources() s WHERE s.view_id = ANY (view_ids)
+    ), gaps AS MATERIALIZED (
+        SELECT s.source, cvx._watch_gap(s.source) AS gap FROM (SELECT DISTINCT r.source FROM reads r) s
+    )
+    SELECT v.view_id,
+           coalesce((SELECT min(g.gap) FROM reads r JOIN gaps g ON g.source = r.source WHERE r.view_id = v.view_id),
+                    CASE WHEN v.config ? 'query' THEN cvx._query_gap(v.view_id) END)
+    FROM cvx.view v WHERE v.view_id = ANY (view_ids)
 $$;
-COMMENT ON FUNCTION cvx._view_gap(int) IS 'where changes of what a view reads could go unseen; NULL: nowhere';
+COMMENT ON FUNCTION cvx._view_gaps(int[]) IS 'where changes of what views read could go unseen; NULL: nowhere';
 
 CREATE FUNCTION cvx._watch_state(view_ids int[]) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -36,23 +41,24 @@ CREATE FUNCTION cvx._watch_state(view_ids int[]) RETURNS void
 AS $$
 DECLARE
     of_view record;
-    gap text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM cvx.view_state t
-                   WHERE t.view_id = ANY (view_ids) AND (t.untracked_since IS NOT NULL OR cvx._view_gap(t.view_id) IS NOT NULL))
+    IF NOT EXISTS (SELECT FROM cvx.view_state t WHERE t.view_id = ANY (view_ids) AND t.untracked_since IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM cvx._view_gaps(view_ids) g WHERE g.gap IS NOT NULL)
     THEN
         RETURN;
     END IF;
     -- Of two sessions that change triggers at a time the second looks at what the first has done.
     PERFORM FROM cvx.view_state t WHERE t.view_id = ANY (view_ids) ORDER BY t.view_id FOR UPDATE;
-    FOR of_view IN SELECT t.* FROM cvx.view_state t WHERE t.view_id = ANY (view_ids) ORDER BY t.view_id LOOP
-        gap := cvx._view_gap(of_view.view_id);
-        IF gap IS NOT NULL THEN
+    FOR of_view IN
+        SELECT t.view_id, t.untracked_since, t.untracked_reason, g.gap
+        FROM cvx.view_state t JOIN cvx._view_gaps(view_ids) g ON g.view_id = t.view_id ORDER BY t.view_id
+    LOOP
+        IF of_view.gap IS NOT NULL THEN
             UPDATE cvx.view_state t
             SET untracked_since = coalesce(t.untracked_since, clock_timestamp()),
-                untracked_reason = CASE WHEN cvx._is_restore() THEN cvx._restoring() ELSE gap END
+                untracked_reason = CASE WHEN cvx._is_restore() THEN cvx._restoring() ELSE of_view.gap END
             WHERE t.view_id = of_view.view_id
-              AND (t.untracked_since IS NULL OR NOT cvx._is_restore() AND t.untracked_reason <> gap);
+              AND (t.untracked_since IS NULL OR NOT cvx._is_restore() AND t.untracked_reason <> of_view.gap);
         ELSIF of_view.untracked_since IS NOT NULL AND NOT cvx._is_restore() THEN
             INSERT INTO cvx.stale (view_id, stale_since) VALUES (of_view.view_id, of_view.untracked_since);
             UPDATE cvx.view_state t SET untracked_since = NULL, untracked_reason = NULL
