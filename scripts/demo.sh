@@ -84,4 +84,8 @@ for kind in as-stored aligned; do
 done
 say "Pictures, coloured by model version: $BUILD/demo/git-retrain-{as-stored,aligned}.svg, and the same of $package"
 note "As stored, git breaks at the retrain; aligned, that is explained, and its change of 2023 stays."
-note "Open them in a browser. Another package: make demo PACKAGE=systemd. A server of your own to play with: make cluster"
+
+say "Features of every package, computed again as releases come in, and as they were (cvx.create_view)"
+printf '\n'
+run --file "$ROOT/demo/50_views.sql"
+note "Open the pictures in a browser. Another package: make demo PACKAGE=systemd. A server of your own to play with: make cluster"
