@@ -3,7 +3,11 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::internal;
+use super::{Statements, internal, prepared};
+
+thread_local! {
+    static OWNER: Statements<()> = Statements::default();
+}
 
 /// The role that runs this, as SQL functions see it.
 pub fn current_user() -> pg_sys::Oid {
@@ -48,12 +52,13 @@ pub fn reads_server_files(role: pg_sys::Oid) -> bool {
 
 /// Runs statements on the extension's own tables, which callers need no rights on.
 pub fn as_extension_owner<T>(body: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T, ErrorReport> {
-    let query =
+    const QUERY: &str =
         "SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'cvx'";
     // Not get_one, which counts as writing: this is asked on standbys too.
     let owner = Spi::connect(|client| {
+        let statement = prepared(&OWNER, (), || Ok(client.prepare(QUERY, &[])?.keep()))?;
         client
-            .select(query, Some(1), &[])?
+            .select(&*statement, Some(1), &[])?
             .first()
             .get_one::<pg_sys::Oid>()
     });
