@@ -31,6 +31,9 @@ pub extern "C-unwind" fn cvx_refresh_main(argument: pg_sys::Datum) {
         return;
     }
     process::set(c"lock_timeout", c"500ms");
+    // Whatever the database sets for its sessions.
+    process::set(c"default_transaction_isolation", c"read committed");
+    process::set(c"default_transaction_read_only", c"off");
     // What a crash takes back, marks and results alike, is computed again.
     process::set(c"synchronous_commit", c"off");
     Refresh { index, batch: 1000 }.run()
