@@ -94,7 +94,8 @@ AS $$
     FROM pg_depend d JOIN pg_trigger t ON t.oid = d.objid
     WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = 'cvx._invalidate()'::regprocedure
       AND d.classid = 'pg_trigger'::regclass AND NOT t.tgisinternal
-      AND t.tgname ~ ('^cvx_invalidate_[a-z]+_' || cvx._watch_suffix(_own_triggers.source) || '$')
+      AND t.tgname IN (SELECT 'cvx_invalidate_' || e || '_' || cvx._watch_suffix(_own_triggers.source)
+                       FROM unnest('{insert,update,delete,truncate,row}'::text[]) e)
 $$;
 COMMENT ON FUNCTION cvx._own_triggers(int) IS 'the triggers of a source that there are; of source 0: those on cvx.embedding';
 
@@ -237,13 +238,14 @@ DECLARE
     wanted record;
 BEGIN
     FOR wanted IN
-        SELECT w.*, t.oid AS present, t.tgenabled, t.tgargs,
-               NOT EXISTS (SELECT FROM cvx._own_triggers(source) o WHERE o.relation = w.relation) AS is_new
-        FROM cvx._watched(source) s
-        CROSS JOIN cvx._wanted_triggers(source, s.relation, s.entity_column, s.ts_column) w
-        LEFT JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.name
-            AND t.tgfoid = 'cvx._invalidate()'::regprocedure
-        WHERE t.oid IS NULL OR t.tgargs <> w.arguments OR t.tgenabled <> w.enabled
+        SELECT w.*
+        FROM (SELECT w.*, t.oid AS present, t.tgenabled, t.tgargs,
+                     bool_and(t.oid IS NULL) OVER (PARTITION BY w.relation) AS is_new
+              FROM cvx._watched(source) s
+              CROSS JOIN cvx._wanted_triggers(source, s.relation, s.entity_column, s.ts_column) w
+              LEFT JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.name
+                  AND t.tgfoid = 'cvx._invalidate()'::regprocedure) w
+        WHERE w.present IS NULL OR w.tgargs <> w.arguments OR w.tgenabled <> w.enabled
         ORDER BY w.depth, w.relation, w.name
     LOOP
         CONTINUE WHEN wanted.present IS NULL AND NOT (force OR wanted.is_new);

@@ -73,6 +73,15 @@ $$;
 COMMENT ON FUNCTION cvx._watch_state(int[]) IS
     'says of views that changes may go unseen, or that none can any more, from when on all of them is marked';
 
+CREATE FUNCTION cvx._source_of(trigger_name name) RETURNS int
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT substring(trigger_name FROM '^cvx_invalidate_[a-z]+_m?([0-9]{1,9})$')::int
+         * CASE WHEN trigger_name LIKE '%\_m%' THEN -1 ELSE 1 END
+$$;
+COMMENT ON FUNCTION cvx._source_of(name) IS 'the source that the name of a trigger tells; NULL: it is none of ours';
+
 CREATE FUNCTION cvx._views_of(source int) RETURNS int[]
     LANGUAGE sql STABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -146,7 +155,7 @@ COMMENT ON FUNCTION cvx._watch_views() IS
 
 -- In a restore: triggers of tables and partitions come with the dump, those of cvx.embedding, which belongs to the
 -- extension, do not. One session at a time, since each of a parallel restore's brings some.
-CREATE FUNCTION cvx._watch_restored() RETURNS void
+CREATE FUNCTION cvx._watch_restored(sources int[], view_ids int[]) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -156,9 +165,9 @@ BEGIN
     LOCK TABLE ONLY cvx.embedding IN SHARE UPDATE EXCLUSIVE MODE;
     FOR command IN
         SELECT DISTINCT t.command
-        FROM (SELECT DISTINCT v.source FROM cvx._view_sources() v WHERE v.source > 0) s, cvx._watched(s.source) w,
+        FROM unnest(sources) s(source), cvx._watched(s.source) w,
             cvx._wanted_triggers(s.source, w.relation, w.entity_column, w.ts_column) t
-        WHERE t.is_above
+        WHERE s.source > 0 AND t.is_above
           AND NOT EXISTS (SELECT FROM pg_trigger p WHERE p.tgrelid = t.relation AND p.tgname = t.name)
           -- The space's own are there.
           AND NOT EXISTS (SELECT FROM cvx._wanted_triggers(s.source, w.relation, w.entity_column, w.ts_column) o
@@ -167,10 +176,10 @@ BEGIN
     LOOP
         PERFORM cvx._watch_execute(command);
     END LOOP;
-    PERFORM cvx._watch_state(array_agg(v.view_id)) FROM cvx.view v;
+    PERFORM cvx._watch_state(view_ids);
 END
 $$;
-COMMENT ON FUNCTION cvx._watch_restored() IS 'says of restored views whether their triggers are there';
+COMMENT ON FUNCTION cvx._watch_restored(int[], int[]) IS 'says of restored views whether their triggers are there';
 
 -- Of each row: a statement that is stopped after the rows that its caller wants back fires no statement triggers.
 CREATE FUNCTION cvx._views_changed() RETURNS trigger
@@ -188,7 +197,8 @@ BEGIN
         DELETE FROM cvx.stale s WHERE s.view_id = OLD.view_id;
         DELETE FROM cvx.view_state s WHERE s.view_id = OLD.view_id;
     ELSIF cvx._is_restore() THEN
-        PERFORM cvx._watch_restored();
+        PERFORM cvx._watch_restored(ARRAY(SELECT DISTINCT s.source FROM cvx._view_sources() s),
+            ARRAY(SELECT v.view_id FROM cvx.view v));
     ELSIF tg_table_name = 'view' THEN
         -- cvx.drop_space locks the row of the space, and then looks for views.
         PERFORM FROM cvx.space s WHERE s.space_id = NEW.space_id FOR KEY SHARE;
@@ -252,8 +262,8 @@ BEGIN
         END IF;
     END IF;
     IF tg_table_name = 'model_version' THEN
-        IF cvx._is_restore() THEN
-            PERFORM cvx._watch_restored();
+        IF tg_op = 'INSERT' AND cvx._is_restore() THEN
+            PERFORM cvx._watch_restored(ARRAY[NEW.space_id], ARRAY(SELECT v.view_id FROM cvx.view v WHERE v.model = of_model));
         ELSE
             IF tg_op <> 'DELETE' AND NEW.space_id IS NOT NULL THEN
                 PERFORM cvx._watch(w.relation::regclass, NEW.space_id, w.entity_column, w.ts_column)
@@ -296,7 +306,9 @@ DECLARE
     stack text;
     touched oid[];
     relatives oid[];
+    of_sources int[];
     of_source int;
+    of_views int[];
     problem text;
 BEGIN
     IF NOT EXISTS (SELECT FROM cvx.view) THEN
@@ -310,13 +322,20 @@ BEGIN
     FROM pg_event_trigger_ddl_commands() c
     LEFT JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
     WHERE c.classid IN ('pg_class'::regclass, 'pg_trigger'::regclass);
-    SELECT array_agg(DISTINCT f.member) INTO relatives FROM unnest(touched) o(oid), cvx._family(o.oid) f;
-    IF relatives IS NULL THEN
-        RETURN;
-    END IF;
+    -- The partitions of cvx.embedding tell of themselves, but for those that have just come or gone.
+    relatives := ARRAY(
+        SELECT f.member FROM unnest(touched) o(oid), cvx._family(o.oid) f WHERE o.oid <> 'cvx.embedding'::regclass
+        UNION
+        SELECT to_regclass(format('cvx_space.%I', s.name)) FROM cvx.space s
+        WHERE 'cvx.embedding'::regclass = ANY (touched) AND s.space_id IN (SELECT v.source FROM cvx._view_sources() v)
+          AND NOT EXISTS (SELECT FROM pg_inherits i
+                          JOIN pg_trigger t ON t.tgrelid = i.inhrelid AND t.tgname = 'cvx_invalidate_insert_' || s.space_id
+                          WHERE i.inhrelid = to_regclass(format('cvx_space.%I', s.name))
+                            AND i.inhparent = 'cvx.embedding'::regclass));
     PERFORM cvx._follow_renamed(c.objid, c.objsubid, relatives)
     FROM pg_event_trigger_ddl_commands() c WHERE c.classid = 'pg_class'::regclass AND c.objsubid > 0;
-    FOR of_source IN SELECT s FROM cvx._sources_on(relatives) s ORDER BY 1 LOOP
+    of_sources := ARRAY(SELECT s FROM cvx._sources_on(relatives) s ORDER BY 1);
+    FOREACH of_source IN ARRAY of_sources LOOP
         SELECT o.problem INTO problem
         FROM cvx._watched(of_source) w, cvx._watch_obstacle(of_source, w.relation, w.entity_column, w.ts_column) o
         WHERE o.problem LIKE '%a foreign table' OR o.problem LIKE '%a temporary table';
@@ -333,15 +352,21 @@ BEGIN
             PERFORM cvx._watch_again(of_source, false);
         END IF;
     END LOOP;
+    -- Also those whose cohorts ask one of the tables, and those of all spaces when the triggers of all of them may differ.
+    of_views := ARRAY(
+        SELECT s.view_id FROM cvx._view_sources() s WHERE s.source = ANY (of_sources)
+        UNION
+        SELECT substring(t.tgname FROM '[0-9]{1,9}$')::int FROM pg_trigger t
+        WHERE t.tgrelid = ANY (relatives) AND t.tgfoid = 'cvx._invalidate_all()'::regprocedure
+        UNION
+        SELECT s.view_id FROM cvx._view_sources() s
+        WHERE s.source > 0 AND 'cvx.embedding'::regclass = ANY (touched)
+          AND (EXISTS (SELECT FROM cvx.view_state t WHERE t.untracked_since IS NOT NULL)
+               OR (SELECT count(*) FROM cvx._own_triggers(0) o WHERE o.enabled IN ('O', 'A')) < 3));
     IF cvx._is_restore() THEN
-        PERFORM cvx._watch_restored();
+        PERFORM cvx._watch_restored(of_sources, of_views) WHERE of_views <> '{}';
     ELSE
-        PERFORM cvx._watch_state(array_agg(v.view_id))
-        FROM cvx.view v
-        WHERE EXISTS (SELECT FROM cvx._view_sources() s, cvx._sources_on(relatives) r
-                      WHERE s.view_id = v.view_id AND s.source = r)
-           OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ANY (relatives)
-                        AND t.tgname IN ('cvx_invalidate_all_' || v.view_id, 'cvx_invalidate_all_row_' || v.view_id));
+        PERFORM cvx._watch_state(of_views);
     END IF;
 END
 $$;
@@ -352,12 +377,15 @@ CREATE FUNCTION cvx._sources_on(relations oid[]) RETURNS SETOF int
     LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT s.source FROM (SELECT DISTINCT v.source FROM cvx._view_sources() v) s
-    WHERE EXISTS (SELECT FROM cvx._watched(s.source) w
-                  WHERE coalesce(w.relation, 'cvx.embedding'::regclass) = ANY (relations))
-       OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ANY (relations)
-                    AND t.tgfoid = 'cvx._invalidate()'::regprocedure
-                    AND t.tgname ~ ('^cvx_invalidate_[a-z]+_' || cvx._watch_suffix(s.source) || '$'))
+    SELECT DISTINCT v.source FROM cvx._view_sources() v
+    WHERE v.source IN (
+        SELECT -k.tracked_id FROM cvx.tracked_table k WHERE k.relation = ANY (relations)
+        UNION ALL
+        SELECT s.space_id FROM pg_class c JOIN cvx.space s ON s.name = c.relname
+        WHERE c.oid = ANY (relations) AND c.relnamespace = 'cvx_space'::regnamespace
+        UNION ALL
+        SELECT cvx._source_of(t.tgname) FROM pg_trigger t
+        WHERE t.tgrelid = ANY (relations) AND t.tgfoid = 'cvx._invalidate()'::regprocedure)
 $$;
 COMMENT ON FUNCTION cvx._sources_on(oid[]) IS 'the sources that are, or were until now, in some relations';
 
@@ -434,11 +462,10 @@ BEGIN
         SELECT s.source, bool_or(EXISTS (SELECT FROM pg_event_trigger_dropped_objects() r
                  WHERE r.object_type = 'table' AND r.schema_name = d.address_names[1]
                    AND r.object_name = d.address_names[2])) AS lost_rows
-        FROM pg_event_trigger_dropped_objects() d
+        FROM (SELECT o.address_names, cvx._source_of(o.address_names[3]::name) AS source
+              FROM pg_event_trigger_dropped_objects() o WHERE o.object_type = 'trigger') d
         JOIN (SELECT DISTINCT v.source FROM cvx._view_sources() v) s
-          ON d.address_names[3] ~ ('^cvx_invalidate_[a-z]+_' || cvx._watch_suffix(s.source) || '$')
-          OR d.address_names[3] ~ '^cvx_invalidate_[a-z]+_0$' AND s.source > 0
-        WHERE d.object_type = 'trigger'
+          ON s.source = d.source OR d.source = 0 AND s.source > 0
         GROUP BY s.source ORDER BY s.source
     LOOP
         IF of_source.lost_rows THEN
@@ -505,7 +532,7 @@ REVOKE ALL ON FUNCTION
     cvx._watch_state(int[]),
     cvx._watch_again(int, bool),
     cvx._watch_views(),
-    cvx._watch_restored(),
+    cvx._watch_restored(int[], int[]),
     cvx._follow_renamed(oid, int, oid[]),
     cvx._forget_view(int, text)
 FROM PUBLIC;
