@@ -415,15 +415,6 @@ impl View {
         span(self.kind, &self.config)
     }
 
-    /// The points of one entity, whose id is $1, in the order of time: ts, vec, ingested_at.
-    pub fn points_query(&self) -> String {
-        format!(
-            "SELECT p.ts, p.vec, p.ingested_at FROM cvx_view_points.{} p
-             WHERE p.entity_id OPERATOR(pg_catalog.=) $1 AND p.ts IS NOT NULL AND p.vec IS NOT NULL ORDER BY p.ts",
-            quote_identifier(&self.name)
-        )
-    }
-
     pub fn relation(&self, schema: &str) -> String {
         format!("{schema}.{}", quote_identifier(&self.name))
     }
