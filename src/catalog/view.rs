@@ -264,14 +264,9 @@ pub fn track(relation: pg_sys::Oid, entity_column: &str, ts_column: &str) -> Res
         ON CONFLICT (relation, entity_column, ts_column) DO UPDATE SET entity_column = EXCLUDED.entity_column
         RETURNING t.tracked_id";
     let arguments = [relation.into(), entity_column.into(), ts_column.into()];
-    Spi::connect_mut(|client| {
-        client
-            .update(insert, None, &arguments)?
-            .first()
-            .get_one::<i32>()
-    })
-    .map(Option::unwrap_or_default)
-    .map_err(internal)
+    Spi::connect_mut(|client| client.update(insert, None, &arguments)?.first().get_one::<i32>())
+        .map(Option::unwrap_or_default)
+        .map_err(internal)
 }
 
 /// Forgets tables that no view reads any more; their sources.

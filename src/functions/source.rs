@@ -12,7 +12,11 @@ use crate::error::Error;
 use crate::ingest::{config, declare};
 use crate::workers::poke;
 
-pub(super) fn required<T>(function: &'static str, argument: &'static str, value: Option<T>) -> Result<T, ErrorReport> {
+pub(super) fn required<T>(
+    function: &'static str,
+    argument: &'static str,
+    value: Option<T>,
+) -> Result<T, ErrorReport> {
     Ok(value.ok_or(Error::NullArgument { function, argument })?)
 }
 

@@ -347,7 +347,8 @@ fn is_own(it: &View) -> Result<bool, ErrorReport> {
         WHERE v.view_id OPERATOR(pg_catalog.=) $1";
     let xids = Spi::connect(|client| {
         let rows = client.select(query, None, &[it.view_id.into()])?;
-        rows.map(|row| row.get::<String>(1)).collect::<pgrx::spi::Result<Vec<_>>>()
+        rows.map(|row| row.get::<String>(1))
+            .collect::<pgrx::spi::Result<Vec<_>>>()
     })
     .map_err(internal)?;
     let mut xids = xids.into_iter().flatten().filter_map(|it| it.parse::<u32>().ok());

@@ -138,10 +138,10 @@ impl Store {
     }
 }
 
-/// What is true of points: (valid_from, valid_to, value).
 /// From, to, and what the value was made of.
 type Version = (i64, i64, Vec<(i64, u32)>);
 
+/// What is true of points.
 fn slice(span: Span, entries: &[Entry]) -> Vec<Version> {
     let value = |of: &Entry| {
         let members = entries
