@@ -153,8 +153,18 @@ $$;
 COMMENT ON FUNCTION cvx._watch_views() IS
     'has all that views read watched, whatever was done to the triggers; what may have gone unseen is marked';
 
--- In a restore: triggers of tables and partitions come with the dump, those of cvx.embedding, which belongs to the
--- extension, do not. One session at a time, since each of a parallel restore's brings some.
+-- One session of a parallel restore at a time looks and says what it has found: the last one has seen what all brought.
+CREATE FUNCTION cvx._restore_lock() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    LOCK TABLE ONLY cvx.embedding IN SHARE UPDATE EXCLUSIVE MODE;
+END
+$$;
+COMMENT ON FUNCTION cvx._restore_lock() IS 'waits for other sessions that restore views or their triggers';
+
+-- Triggers of tables and partitions come with the dump, those of cvx.embedding, which belongs to the extension, do not.
 CREATE FUNCTION cvx._watch_restored(sources int[], view_ids int[]) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -162,7 +172,6 @@ AS $$
 DECLARE
     command text;
 BEGIN
-    LOCK TABLE ONLY cvx.embedding IN SHARE UPDATE EXCLUSIVE MODE;
     FOR command IN
         SELECT DISTINCT t.command
         FROM unnest(sources) s(source), cvx._watched(s.source) w,
@@ -196,10 +205,7 @@ BEGIN
         ORDER BY s.source;
         DELETE FROM cvx.stale s WHERE s.view_id = OLD.view_id;
         DELETE FROM cvx.view_state s WHERE s.view_id = OLD.view_id;
-    ELSIF cvx._is_restore() THEN
-        PERFORM cvx._watch_restored(ARRAY(SELECT DISTINCT s.source FROM cvx._view_sources() s),
-            ARRAY(SELECT v.view_id FROM cvx.view v));
-    ELSIF tg_table_name = 'view' THEN
+    ELSIF NOT cvx._is_restore() THEN
         -- cvx.drop_space locks the row of the space, and then looks for views.
         PERFORM FROM cvx.space s WHERE s.space_id = NEW.space_id FOR KEY SHARE;
         FOR of_source IN
@@ -223,8 +229,41 @@ $$;
 COMMENT ON FUNCTION cvx._views_changed() IS 'has what new views read watched, and what no view reads any more not';
 REVOKE ALL ON FUNCTION cvx._views_changed() FROM PUBLIC;
 CREATE TRIGGER sources AFTER INSERT OR DELETE ON cvx.view FOR EACH ROW EXECUTE FUNCTION cvx._views_changed();
-CREATE TRIGGER restored AFTER INSERT ON cvx.view_state FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_changed();
-CREATE TRIGGER restored AFTER INSERT ON cvx.tracked_table FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_changed();
+
+-- In a restore each of these tables may come last.
+CREATE FUNCTION cvx._views_restored() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    of_views int[];
+BEGIN
+    IF NOT cvx._is_restore() THEN
+        RETURN NULL;
+    END IF;
+    PERFORM cvx._restore_lock();
+    IF tg_table_name = 'tracked_table' THEN
+        of_views := ARRAY(SELECT v.view_id FROM cvx.view v JOIN cvx_new n ON n.tracked_id = v.tracked_id);
+    ELSIF tg_table_name = 'space' THEN
+        of_views := ARRAY(SELECT s.view_id FROM cvx._view_sources() s JOIN cvx_new n ON n.space_id = s.source);
+    ELSE
+        of_views := ARRAY(SELECT n.view_id FROM cvx_new n);
+    END IF;
+    PERFORM cvx._watch_restored(
+        ARRAY(SELECT DISTINCT s.source FROM cvx._view_sources() s WHERE s.view_id = ANY (of_views)), of_views);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION cvx._views_restored() IS 'says of views whose rows are restored whether their triggers are there';
+REVOKE ALL ON FUNCTION cvx._views_restored() FROM PUBLIC;
+CREATE TRIGGER restored AFTER INSERT ON cvx.view REFERENCING NEW TABLE AS cvx_new
+    FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_restored();
+CREATE TRIGGER restored AFTER INSERT ON cvx.view_state REFERENCING NEW TABLE AS cvx_new
+    FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_restored();
+CREATE TRIGGER restored AFTER INSERT ON cvx.tracked_table REFERENCING NEW TABLE AS cvx_new
+    FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_restored();
+CREATE TRIGGER restored AFTER INSERT ON cvx.space REFERENCING NEW TABLE AS cvx_new
+    FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_restored();
 
 -- Of each row, since logical replication fires no other triggers. SECURITY DEFINER: whoever may align may not mark views.
 CREATE FUNCTION cvx._model_changed() RETURNS trigger
@@ -263,6 +302,7 @@ BEGIN
     END IF;
     IF tg_table_name = 'model_version' THEN
         IF tg_op = 'INSERT' AND cvx._is_restore() THEN
+            PERFORM cvx._restore_lock();
             PERFORM cvx._watch_restored(ARRAY[NEW.space_id], ARRAY(SELECT v.view_id FROM cvx.view v WHERE v.model = of_model));
         ELSE
             IF tg_op <> 'DELETE' AND NEW.space_id IS NOT NULL THEN
@@ -311,6 +351,9 @@ DECLARE
     of_views int[];
     problem text;
 BEGIN
+    IF cvx._is_restore() THEN
+        PERFORM cvx._restore_lock();
+    END IF;
     IF NOT EXISTS (SELECT FROM cvx.view) THEN
         RETURN;
     END IF;
@@ -532,6 +575,7 @@ REVOKE ALL ON FUNCTION
     cvx._watch_state(int[]),
     cvx._watch_again(int, bool),
     cvx._watch_views(),
+    cvx._restore_lock(),
     cvx._watch_restored(int[], int[]),
     cvx._follow_renamed(oid, int, oid[]),
     cvx._forget_view(int, text)
