@@ -159,7 +159,7 @@ CREATE FUNCTION cvx._restore_lock() RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    LOCK TABLE ONLY cvx.embedding IN SHARE UPDATE EXCLUSIVE MODE;
+    LOCK TABLE cvx.view IN SHARE UPDATE EXCLUSIVE MODE;
 END
 $$;
 COMMENT ON FUNCTION cvx._restore_lock() IS 'waits for other sessions that restore views or their triggers';

@@ -32,11 +32,17 @@ BEGIN
             ALTER TABLE cvx.embedding DROP CONSTRAINT embedding_pkey;
         END IF;
     ELSIF NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = parent AND k.contype = 'p') THEN
-        -- Of the jobs of a parallel restore the first makes the key.
-        LOCK TABLE ONLY cvx.embedding IN ACCESS EXCLUSIVE MODE;
-        IF NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = parent AND k.contype = 'p') THEN
+        -- Of the jobs of a parallel restore the first makes the key. The others let go of the table again: what they are
+        -- about to do locks the key first.
+        BEGIN
+            LOCK TABLE ONLY cvx.embedding IN ACCESS EXCLUSIVE MODE;
+            IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = parent AND k.contype = 'p') THEN
+                RAISE EXCEPTION USING ERRCODE = 'duplicate_object';
+            END IF;
             ALTER TABLE ONLY cvx.embedding ADD CONSTRAINT embedding_pkey PRIMARY KEY (space_id, entity_id, ts);
-        END IF;
+        EXCEPTION WHEN duplicate_object THEN
+            NULL;
+        END;
     END IF;
 END
 $$;
