@@ -100,6 +100,13 @@ CREATE TABLE cvx.stale (
 -- Not unique: who marks an entity waits for nobody who has just taken or changed another mark of it.
 CREATE INDEX stale_entity ON cvx.stale (view_id, entity_id);
 ALTER TABLE cvx.stale REPLICA IDENTITY FULL;
+-- What failed, failed with the owner's rights: he knows of these entities. Of the others he may not be allowed to.
+ALTER TABLE cvx.stale ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_failures ON cvx.stale FOR SELECT USING (
+    error IS NOT NULL AND EXISTS (
+        SELECT FROM cvx.view v JOIN pg_catalog.pg_roles r ON r.rolname OPERATOR(pg_catalog.=) v.owner
+        WHERE v.view_id OPERATOR(pg_catalog.=) stale.view_id AND pg_catalog.pg_has_role(r.oid, 'MEMBER')));
+COMMENT ON POLICY own_failures ON cvx.stale IS 'owners of views see which entities could not be computed';
 COMMENT ON TABLE cvx.stale IS 'which entities of which views have to be computed again';
 COMMENT ON INDEX cvx.stale_entity IS 'whether an entity has to be';
 COMMENT ON COLUMN cvx.stale.entity_id IS 'NULL: all of the view';
@@ -219,7 +226,8 @@ CREATE VIEW cvx.views AS
            CASE WHEN t.untracked_since IS NOT NULL THEN 'untracked'
                 WHEN t.failures OPERATOR(pg_catalog.>) 0 OR m.errors OPERATOR(pg_catalog.>) 0 THEN 'error'
                 WHEN t.sweep_since IS NOT NULL
-                     AND (t.last_computed IS NULL OR t.sweep_position IS NOT NULL) THEN 'computing'
+                     AND (t.sweep_position IS NOT NULL
+                          OR t.last_computed IS NULL AND v.refresh_policy OPERATOR(pg_catalog.<>) 'manual') THEN 'computing'
                 WHEN t.sweep_since IS NOT NULL OR m.marks OPERATOR(pg_catalog.>) 0 THEN 'stale'
                 ELSE 'fresh'
            END AS status,
@@ -230,7 +238,12 @@ CREATE VIEW cvx.views AS
            END AS stale_entities,
            LEAST(t.sweep_since, m.stale_since, t.untracked_since) AS stale_since,
            t.last_computed,
-           COALESCE(t.untracked_reason, t.last_error) AS last_error, t.last_error_at,
+           -- An error may tell of what the view's owner alone may read.
+           CASE WHEN t.untracked_reason IS NOT NULL THEN t.untracked_reason
+                WHEN t.last_error IS NULL OR r.oid IS NULL OR pg_catalog.pg_has_role(r.oid, 'MEMBER')
+                     OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER') THEN t.last_error
+                ELSE '<insufficient privilege>'
+           END AS last_error, t.last_error_at,
            CASE WHEN t.sweep_since IS NOT NULL AND t.sweep_total OPERATOR(pg_catalog.>) 0
                 THEN LEAST(t.sweep_done::pg_catalog.float8 OPERATOR(pg_catalog./) t.sweep_total, 1)
            END AS progress,
@@ -246,11 +259,20 @@ CREATE VIEW cvx.views AS
                 WHEN v.refresh_policy OPERATOR(pg_catalog.=) 'manual' AND LEAST(t.sweep_since, m.stale_since) IS NOT NULL THEN
                     'It is refreshed by cvx.refresh_view(name) alone.'
                 WHEN m.errors OPERATOR(pg_catalog.>) 0 THEN 'SELECT entity_id, error FROM cvx.stale says which entities failed.'
+                WHEN k.relation IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM pg_catalog.pg_index x
+                    JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) x.indrelid
+                        AND a.attnum OPERATOR(pg_catalog.=) x.indkey[0]
+                    WHERE x.indrelid OPERATOR(pg_catalog.=) k.relation AND x.indisvalid AND x.indpred IS NULL
+                      AND a.attname OPERATOR(pg_catalog.=) k.entity_column)
+                THEN pg_catalog.format('A refresh reads all of the table: CREATE INDEX ON %s (%I, %I) would spare it that.',
+                    k.relation, k.entity_column, k.ts_column)
            END AS hint
     FROM cvx.view v
     LEFT JOIN cvx.view_state t ON t.view_id OPERATOR(pg_catalog.=) v.view_id
     LEFT JOIN cvx.space s ON s.space_id OPERATOR(pg_catalog.=) v.space_id
     LEFT JOIN cvx.tracked_table k ON k.tracked_id OPERATOR(pg_catalog.=) v.tracked_id
+    LEFT JOIN pg_catalog.pg_roles r ON r.rolname OPERATOR(pg_catalog.=) v.owner
     LEFT JOIN LATERAL (
         SELECT pg_catalog.count(DISTINCT i.entity_id) AS entities, pg_catalog.count(*) AS marks,
                pg_catalog.count(i.error) AS errors, pg_catalog.min(i.stale_since) AS stale_since,

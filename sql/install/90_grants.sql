@@ -104,7 +104,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION
         cvx.create_view(text, text, text, text, text, text, jsonb, interval, jsonb, regclass, name, name, name, text),
         cvx.drop_view(text), cvx.refresh_view(text, text[], bool), cvx.invalidate_view(text) TO %s', grant_admin.role);
-    EXECUTE format('GRANT SELECT ON cvx.source, cvx.source_position, cvx.source_state, cvx.monitor, cvx.view, cvx.view_state,
+    EXECUTE format('GRANT SELECT ON cvx.source, cvx.source_position, cvx.source_state, cvx.monitor, cvx.view,
         cvx.stale TO %s', grant_admin.role);
     EXECUTE format('GRANT INSERT, UPDATE, DELETE ON cvx.model_version, cvx.alignment TO %s', grant_admin.role);
     -- To lock the row of a space while a model is registered for it.

@@ -63,7 +63,6 @@ pub struct Config {
     pub top: i64,
     pub history: bool,
     pub ttl: Option<i64>,
-    pub freshness_sla: Option<i64>,
     pub ingested_at_column: Option<String>,
     pub query: Option<String>,
     /// Arguments of the change point function, as SQL.
@@ -88,8 +87,10 @@ impl Config {
         let mut keys = Keys {
             kind,
             left: keys.clone(),
-            known: vec!["freshness_sla", "ttl"],
+            known: Vec::new(),
         };
+        // Read by cvx.freshness_status.
+        keys.interval("freshness_sla")?;
         let mut config = Config {
             features: Vec::new(),
             window: None,
@@ -99,7 +100,6 @@ impl Config {
             top: 10,
             history: false,
             ttl: keys.interval("ttl")?,
-            freshness_sla: keys.interval("freshness_sla")?,
             ingested_at_column: keys.text("ingested_at_column")?,
             query: None,
             detection: Vec::new(),

@@ -6,8 +6,8 @@ use pgrx::prelude::*;
 use pgrx::spi::{quote_identifier, quote_literal};
 
 use super::refresh::{Dirty, data, definition};
-use crate::catalog::view::{Kind, Sweep, View};
-use crate::catalog::{Statements, internal, prepared};
+use crate::catalog::view::{Kind, Reads, Sweep, View};
+use crate::catalog::{Statements, internal, prepared, rights};
 use crate::workers::process::now;
 
 thread_local! {
@@ -93,17 +93,48 @@ fn execute(
     .map_err(|error: pgrx::spi::Error| internal(error))
 }
 
+/// As `execute`, planned for these arguments: of an array that the planner knows it makes a hash table.
+fn execute_once(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<i64, ErrorReport> {
+    Spi::connect_mut(|client| client.update(query, None, arguments)?.first().get_one::<i64>())
+        .map(Option::unwrap_or_default)
+        .map_err(internal)
+}
+
+/// Whether an index finds the points of an entity.
+fn is_indexed(it: &View) -> Result<bool, ErrorReport> {
+    let Reads::Table(tracked_id) = &it.reads else {
+        return Ok(true);
+    };
+    let query = "SELECT EXISTS (SELECT FROM cvx.tracked_table t
+        JOIN pg_catalog.pg_index x ON x.indrelid OPERATOR(pg_catalog.=) t.relation AND x.indisvalid AND x.indpred IS NULL
+        JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) x.indrelid
+         AND a.attnum OPERATOR(pg_catalog.=) x.indkey[0] AND a.attname OPERATOR(pg_catalog.=) t.entity_column
+        WHERE t.tracked_id OPERATOR(pg_catalog.=) $1)";
+    let found = rights::as_extension_owner(|| {
+        Spi::get_one_with_args::<bool>(query, &[(*tracked_id).into()]).map_err(internal)
+    })?;
+    Ok(found.unwrap_or_default())
+}
+
 /// Computes entities anew. Returns how many there are more than before.
 pub fn entities(it: &View, dirty: &[Dirty]) -> Result<i64, ErrorReport> {
     let ids: Vec<String> = dirty.iter().map(|it| it.entity_id.clone()).collect();
     let (entity_type, data, definition) = (&it.entity_type, data(it), definition(it));
     // One index scan an entity: joined laterally, the id reaches the definition's grouping. Without the OFFSET the
-    // planner would flatten it into a join with the whole.
-    let computed = format!(
-        "SELECT d.*, $2 FROM pg_catalog.unnest($1) i(id)
-         CROSS JOIN LATERAL (SELECT * FROM {definition} q
-            WHERE q.entity_id OPERATOR(pg_catalog.=) i.id::{entity_type} OFFSET 0) d"
-    );
+    // planner would flatten it into a join with the whole. Without an index each entity would be a scan of the table.
+    let is_indexed = is_indexed(it)?;
+    let computed = if is_indexed {
+        format!(
+            "SELECT d.*, $2 FROM pg_catalog.unnest($1) i(id)
+             CROSS JOIN LATERAL (SELECT * FROM {definition} q
+                WHERE q.entity_id OPERATOR(pg_catalog.=) i.id::{entity_type} OFFSET 0) d"
+        )
+    } else {
+        format!(
+            "SELECT q.*, $2 FROM {definition} q
+             WHERE q.entity_id OPERATOR(pg_catalog.=) ANY ($1::{entity_type}[])"
+        )
+    };
     let types = [pg_sys::TEXTARRAYOID, pg_sys::TIMESTAMPTZOID];
     let at = clock();
     if it.kind == Kind::TemporalFeatures {
@@ -114,7 +145,12 @@ pub fn entities(it: &View, dirty: &[Dirty]) -> Result<i64, ErrorReport> {
                 replace(&columns(it)?)
             ))
         };
-        let added = execute(it, UPSERT, upsert, &types, &[ids.clone().into(), at.into()])?;
+        let arguments = [ids.clone().into(), at.into()];
+        let added = if is_indexed {
+            execute(it, UPSERT, upsert, &types, &arguments)?
+        } else {
+            execute_once(&upsert()?, &arguments)?
+        };
         let forget = || {
             Ok(format!(
                 "WITH gone AS (DELETE FROM {data} o WHERE o.entity_id OPERATOR(pg_catalog.=) ANY ($1::{entity_type}[])
@@ -133,13 +169,16 @@ pub fn entities(it: &View, dirty: &[Dirty]) -> Result<i64, ErrorReport> {
         ))
     };
     let gone = execute(it, DELETE, delete, &types[..1], &[ids.clone().into()])?;
-    let insert = || {
-        Ok(format!(
-            "WITH new AS (INSERT INTO {data} AS o {computed} RETURNING o.entity_id)
-             SELECT pg_catalog.count(DISTINCT n.entity_id) FROM new n"
-        ))
+    let insert = format!(
+        "WITH new AS (INSERT INTO {data} AS o {computed} RETURNING o.entity_id)
+         SELECT pg_catalog.count(DISTINCT n.entity_id) FROM new n"
+    );
+    let arguments = [ids.into(), at.into()];
+    let added = if is_indexed {
+        execute(it, INSERT, || Ok(insert), &types, &arguments)?
+    } else {
+        execute_once(&insert, &arguments)?
     };
-    let added = execute(it, INSERT, insert, &types, &[ids.into(), at.into()])?;
     Ok(added - gone)
 }
 
