@@ -5,7 +5,7 @@ import shutil
 
 import psycopg
 import pytest
-from cluster import Cluster, account, as_server, bindir, until
+from cluster import Cluster, as_server, bindir, until
 from test_watch import assert_equals_definition, rows, stale, status
 from watch_cases import TARGETS
 
@@ -29,14 +29,23 @@ def fill(conn):
         ("of_tree", tree.source, "temporal_features", FEATURES),
         ("of_summary", table.source, "drift_summary", '{"window": "2 days"}'),
         ("of_changes", space.source, "changepoint_cache", '{"penalty": 1}'),
-        ("of_cohort", table.source, "cohort_snapshot", '{"window": "40 days", "query": "SELECT who FROM public.members"}'),
+        (
+            "of_cohort",
+            table.source,
+            "cohort_snapshot",
+            '{"window": "40 days", "query": "SELECT who FROM public.members"}',
+        ),
         ("of_blind", blind.source, "temporal_features", '{"features": ["drift"]}'),
     ):
-        conn.execute(f"SELECT cvx.create_view('{name}', '{kind}', {source}, refresh_policy => 'manual', config => '{config}')")
+        conn.execute(
+            f"SELECT cvx.create_view('{name}', '{kind}', {source}, refresh_policy => 'manual', config => '{config}')"
+        )
         conn.execute("SELECT cvx.refresh_view(%s)", (name,))
         assert status(conn, name) == "fresh"
     conn.execute("UPDATE cvx_space.the_space SET vec = '[3,1,4]' WHERE entity_id = 'm1'")
-    conn.execute("UPDATE the_table SET vec = '[3,1,4]' WHERE id = 'm1'; UPDATE the_tree_m1 SET vec = '[3,1,4]' WHERE id = 'm1'")
+    conn.execute(
+        "UPDATE the_table SET vec = '[3,1,4]' WHERE id = 'm1'; UPDATE the_tree_m1 SET vec = '[3,1,4]' WHERE id = 'm1'"
+    )
     conn.execute("ALTER TABLE the_blind DISABLE TRIGGER USER")
 
 
@@ -45,7 +54,9 @@ def content(conn) -> dict:
     conn.execute("SET TimeZone = 'UTC'")
     found = {name: conn.execute(f"SELECT v::text FROM cvx_view.{name} v ORDER BY 1").fetchall() for name in VIEWS}
     found |= {
-        "views": conn.execute("SELECT name, status, stale_entities > 0, last_computed FROM cvx.views ORDER BY 1").fetchall(),
+        "views": conn.execute(
+            "SELECT name, status, stale_entities > 0, last_computed FROM cvx.views ORDER BY 1"
+        ).fetchall(),
         "triggers": conn.execute(
             """SELECT tgrelid::regclass::text, tgname, tgenabled, tgargs FROM pg_trigger
                WHERE tgname LIKE 'cvx\\_invalidate%%' ORDER BY 1, 2"""
@@ -73,13 +84,22 @@ def assert_goes_on(conn):
         assert_equals_definition(conn, name)
     number = conn.execute("SELECT cvx.space_id('the_space')").fetchone()[0]
     for statement, views in (
-        ("UPDATE cvx.embedding SET vec = '[1,1,9]' WHERE space_id = %d AND entity_id = 'a2'" % number, ("of_space", "of_model", "of_changes")),
-        ("UPDATE cvx_space.the_space SET vec = '[1,1,8]' WHERE entity_id = 'a2'", ("of_space", "of_model", "of_changes")),
+        (
+            "UPDATE cvx.embedding SET vec = '[1,1,9]' WHERE space_id = %d AND entity_id = 'a2'" % number,
+            ("of_space", "of_model", "of_changes"),
+        ),
+        (
+            "UPDATE cvx_space.the_space SET vec = '[1,1,8]' WHERE entity_id = 'a2'",
+            ("of_space", "of_model", "of_changes"),
+        ),
         ("UPDATE the_table SET vec = '[1,1,9]' WHERE id = 'a2'", ("of_table", "of_summary")),
         ("UPDATE the_tree SET vec = '[1,1,9]' WHERE id = 'a2'", ("of_tree",)),
         ("UPDATE the_tree_a SET vec = '[1,1,8]' WHERE id = 'a2'", ("of_tree",)),
-        ("SET session_replication_role = replica; UPDATE the_tree_a SET vec = '[1,1,7]' WHERE id = 'a2';"
-         " UPDATE cvx_space.the_space SET vec = '[1,1,7]' WHERE entity_id = 'a2'; RESET session_replication_role", ("of_tree", "of_space")),
+        (
+            "SET session_replication_role = replica; UPDATE the_tree_a SET vec = '[1,1,7]' WHERE id = 'a2';"
+            " UPDATE cvx_space.the_space SET vec = '[1,1,7]' WHERE entity_id = 'a2'; RESET session_replication_role",
+            ("of_tree", "of_space"),
+        ),
     ):
         conn.execute(statement)
         for name in views:
@@ -176,7 +196,9 @@ def target(server):
         conn.execute("DROP DATABASE target WITH (FORCE)")
 
 
-@pytest.mark.parametrize("way", [plain, inserts, custom, sections, through_the_parents, *([parallel] * 3)], ids=lambda way: way.__name__)
+@pytest.mark.parametrize(
+    "way", [plain, inserts, custom, sections, through_the_parents, *([parallel] * 3)], ids=lambda way: way.__name__
+)
 def test_restored(server, before, target, folder, way):
     way(server, folder)
     with server.connect(target) as conn:
@@ -221,8 +243,13 @@ def test_a_partition_restored_into_a_live_database(server, target, folder):
     custom(server, folder)
     with server.connect(target) as conn:
         conn.execute("SET client_min_messages = error; SELECT cvx.refresh_view('of_tree')")
-        conn.execute("CREATE TABLE the_tree_m3 PARTITION OF the_tree_m FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')")
-        conn.execute("INSERT INTO the_tree_m3 (id, at, vec) VALUES ('m0', '2026-03-02', '[1,1,1]'); SELECT cvx.refresh_view('of_tree')")
+        conn.execute(
+            "CREATE TABLE the_tree_m3 PARTITION OF the_tree_m FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')"
+        )
+        conn.execute(
+            "INSERT INTO the_tree_m3 (id, at, vec) VALUES ('m0', '2026-03-02', '[1,1,1]');"
+            " SELECT cvx.refresh_view('of_tree')"
+        )
         server.run("pg_dump", "-t", "the_tree_m3", "-f", f"{folder}/part.sql", target)
         conn.execute("DROP TABLE the_tree_m3; SELECT cvx.refresh_view('of_tree')")
         assert status(conn, "of_tree") == "fresh"
@@ -243,9 +270,25 @@ def test_upgrade(server, before, folder):
     server.stop()
     try:
         with Cluster({**SETTINGS, "port": "5433"}, start=False) as new:
-            shutil.copyfile(new.data / "postgresql.conf", f"{folder}/new.conf")
-            command = [bindir() / "pg_upgrade", "-b", bindir(), "-B", bindir(), "-d", old, "-D", new.data, "-U", "postgres",
-                       "-p", "5434", "-P", "5435", "-s", folder]  # fmt: skip
+            command = [
+                bindir() / "pg_upgrade",
+                "-b",
+                bindir(),
+                "-B",
+                bindir(),
+                "-d",
+                old,
+                "-D",
+                new.data,
+                "-U",
+                "postgres",
+                "-p",
+                "5434",
+                "-P",
+                "5435",
+                "-s",
+                folder,
+            ]
             as_server("sh", "-c", 'cd "$0" && exec "$@"', folder, *command, timeout=300)
             new.start()
             with new.connect("source") as conn:
@@ -253,7 +296,7 @@ def test_upgrade(server, before, folder):
                 assert_goes_on(conn)
             assert new.faults() == []
     finally:
-        # Linked or not, the old server's files are as they were.
+        # Its files were copied.
         server.start()
 
 
@@ -275,7 +318,10 @@ def test_standby_and_promotion():
             conn.execute("SET client_min_messages = error")
             target = TARGETS["table"](conn, "the_table")
             for name, policy in (("kept", "on_ingest"), ("by_hand", "manual")):
-                conn.execute(f"SELECT cvx.create_view('{name}', 'temporal_features', {target.source}, refresh_policy => '{policy}')")
+                conn.execute(
+                    f"SELECT cvx.create_view('{name}', 'temporal_features', {target.source},"
+                    f" refresh_policy => '{policy}')"
+                )
             conn.execute("SELECT cvx.refresh_view('by_hand')")
             until(lambda: status(conn, "kept") == "fresh")
             conn.execute("UPDATE the_table SET vec = '[1,0,1]' WHERE id = 'a1'")
@@ -286,11 +332,19 @@ def test_standby_and_promotion():
                 conn.execute("UPDATE the_table SET vec = '[1,0,2]' WHERE id = 'a2'")
             with standby.connect("d") as conn:
                 until(lambda: stale(conn, "kept") == {"a2"})
-                assert stale(conn, "by_hand") == {"a1", "a2"} and status(conn, "by_hand") == status(conn, "kept") == "stale"
+                assert (
+                    stale(conn, "by_hand") == {"a1", "a2"}
+                    and status(conn, "by_hand") == status(conn, "kept") == "stale"
+                )
                 assert len(rows(conn, "by_hand")) == 6
                 for reading in ("TABLE cvx.views", "TABLE cvx.invalidation_log", "TABLE cvx.freshness_status"):
                     conn.execute(reading).fetchall()
-                for call in ("refresh_view('by_hand')", "refresh_view('by_hand', force => true)", "drop_view('kept')", "invalidate_view('kept')"):
+                for call in (
+                    "refresh_view('by_hand')",
+                    "refresh_view('by_hand', force => true)",
+                    "drop_view('kept')",
+                    "invalidate_view('kept')",
+                ):
                     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
                         conn.execute(f"SELECT cvx.{call}")
             primary.crash()
@@ -317,7 +371,7 @@ def subscriber():
 
 @pytest.mark.parametrize("kind, root", [("table", False), ("tree", False), ("tree", True), ("space", False)])
 def test_logical_replication(server, subscriber, kind, root):
-    """What a subscription applies, which fires no statement triggers, is seen: its first copy, and each change after (T26)."""
+    """What a subscription applies, which fires no statement triggers, is seen: the first copy, and all after (T26)."""
     name = f"r_{kind}_{root}".lower()
     for it in (server, subscriber):
         it.create_database(name)
@@ -346,7 +400,10 @@ def test_logical_replication(server, subscriber, kind, root):
                 ("UPDATE {root} SET vec = '[9,9,9]' WHERE {mine} AND {id} = 'm1'", {"m1"}),
                 ("INSERT INTO {leaf_into} VALUES ('m2', '2026-01-20', '[1,2,3]')", {"m2"}),
                 ("DELETE FROM {root} WHERE {mine} AND {id} IN ('a0', 'm0')", {"a0", "m0"}),
-                ("UPDATE {root} SET {id} = 'a2', {at} = {at} + interval '1 minute' WHERE {mine} AND {id} = 'a1'", {"a1", "a2"}),
+                (
+                    "UPDATE {root} SET {id} = 'a2', {at} = {at} + interval '1 minute' WHERE {mine} AND {id} = 'a1'",
+                    {"a1", "a2"},
+                ),
                 ("TRUNCATE " + ("{leaf}" if not root else "{root}"), {"own", "a2", "m1", "m2"}),
             ):
                 assert status(conn, "v") == "fresh"

@@ -1,4 +1,4 @@
--- Watching what views read: the triggers by which every change of it is logged, on whichever relation a statement names.
+-- Watching what views read: the triggers by which every change of it is logged, whichever relation a statement names.
 
 CREATE FUNCTION cvx._view_sources() RETURNS TABLE (view_id int, source int)
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 20
@@ -8,7 +8,8 @@ AS $$
     FROM cvx.view v LEFT JOIN cvx.model_version m ON m.model = v.model
     WHERE coalesce(v.space_id, m.space_id, -v.tracked_id) IS NOT NULL
 $$;
-COMMENT ON FUNCTION cvx._view_sources() IS 'the sources of each view, as cvx.invalidation numbers them; a model has one for each version';
+COMMENT ON FUNCTION cvx._view_sources() IS
+    'the sources of each view, as cvx.invalidation numbers them; a model has one for each version';
 
 CREATE FUNCTION cvx._watched(source int) RETURNS TABLE (relation oid, entity_column name, ts_column name)
     LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 1
@@ -21,7 +22,8 @@ AS $$
     UNION ALL
     SELECT t.relation, t.entity_column, t.ts_column FROM cvx.tracked_table t WHERE t.tracked_id = -_watched.source
 $$;
-COMMENT ON FUNCTION cvx._watched(int) IS 'the relation of a source, NULL when a space has no partition, and its columns';
+COMMENT ON FUNCTION cvx._watched(int) IS
+    'the relation of a source, NULL when a space has no partition, and its columns';
 
 -- A statement that names a parent fires the parent's triggers only, one that names a child only the child's.
 CREATE FUNCTION cvx._family(relation oid)
@@ -36,14 +38,16 @@ AS $$
     ), down(member, depth) AS (
         SELECT _family.relation, 0
         UNION
-        SELECT i.inhrelid, d.depth + 1 FROM down d JOIN pg_inherits i ON i.inhparent = d.member AND NOT i.inhdetachpending
+        SELECT i.inhrelid, d.depth + 1
+        FROM down d JOIN pg_inherits i ON i.inhparent = d.member AND NOT i.inhdetachpending
     )
     SELECT c.oid, f.depth < 0, f.depth, c.relkind, c.relpersistence
-    FROM (SELECT u.member, min(u.depth) FROM up u GROUP BY 1 UNION ALL SELECT d.member, max(d.depth) FROM down d GROUP BY 1)
-         f(member, depth)
+    FROM (SELECT u.member, min(u.depth) FROM up u GROUP BY 1
+          UNION ALL SELECT d.member, max(d.depth) FROM down d GROUP BY 1) f(member, depth)
     JOIN pg_class c ON c.oid = f.member
 $$;
-COMMENT ON FUNCTION cvx._family(oid) IS 'a relation, its partitions or children at every level, and what it is itself part of';
+COMMENT ON FUNCTION cvx._family(oid) IS
+    'a relation, its partitions or children at every level, and what it is itself part of';
 
 CREATE FUNCTION cvx._watch_suffix(source int) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -53,8 +57,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION cvx._watch_suffix(int) IS 'how the names of a source''s triggers end';
 
--- Statement triggers see all that is written here; the row trigger sees what logical replication applies, and TRUNCATE is
--- seen both ways.
+-- Statement triggers see all that is written here; the row trigger sees what logical replication applies, and TRUNCATE
+-- is seen both ways.
 CREATE FUNCTION cvx._wanted_triggers(source int, root oid, entity_column name, ts_column name)
     RETURNS TABLE (relation oid, is_above bool, depth int, name name, enabled "char", arguments bytea, command text)
     LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
@@ -76,7 +80,8 @@ AS $$
     CROSS JOIN LATERAL (SELECT CASE WHEN f.member = 'cvx.embedding'::regclass THEN ARRAY['0']
         ELSE ARRAY[_wanted_triggers.source::text, entity_column, ts_column] END) k(arguments)
     CROSS JOIN LATERAL (SELECT format('cvx_invalidate_%s_%s', e.event,
-        CASE WHEN f.member = 'cvx.embedding'::regclass THEN '0' ELSE cvx._watch_suffix(_wanted_triggers.source) END)::name) t(name)
+        CASE WHEN f.member = 'cvx.embedding'::regclass THEN '0'
+             ELSE cvx._watch_suffix(_wanted_triggers.source) END)::name) t(name)
     WHERE CASE e.event
           WHEN 'row' THEN f.relkind = 'r' AND NOT f.is_above
           WHEN 'truncate' THEN NOT f.is_above
@@ -97,7 +102,8 @@ AS $$
       AND t.tgname IN (SELECT 'cvx_invalidate_' || e || '_' || cvx._watch_suffix(_own_triggers.source)
                        FROM unnest('{insert,update,delete,truncate,row}'::text[]) e)
 $$;
-COMMENT ON FUNCTION cvx._own_triggers(int) IS 'the triggers of a source that there are; of source 0: those on cvx.embedding';
+COMMENT ON FUNCTION cvx._own_triggers(int) IS
+    'the triggers of a source that there are; of source 0: those on cvx.embedding';
 
 -- Event triggers pass over what comes from here.
 CREATE FUNCTION cvx._watch_execute(command text) RETURNS void
@@ -149,7 +155,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION cvx._watch_obstacle(int, oid, name, name) IS 'why the changes of a relation cannot be followed; NULL: they can';
+COMMENT ON FUNCTION cvx._watch_obstacle(int, oid, name, name) IS
+    'why the changes of a relation cannot be followed; NULL: they can';
 
 -- A cohort's query reads tables beside the source, whose every change concerns the whole view.
 CREATE FUNCTION cvx._query_gap(view_id int) RETURNS text
@@ -161,7 +168,8 @@ AS $$
         FROM cvx.view v WHERE v.view_id = _query_gap.view_id AND v.config ? 'query'
         UNION
         SELECT d.refobjid FROM reads r JOIN pg_rewrite w ON w.ev_class = r.oid
-        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+         AND d.refclassid = 'pg_class'::regclass
     ), tables AS (
         SELECT c.oid, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid OR i.inhrelid = c.oid)
                       OR c.relpersistence <> 'p' AS is_blind
@@ -221,8 +229,8 @@ CREATE FUNCTION cvx._set_trigger(relation oid, name name, enabled "char") RETURN
 AS $$
 BEGIN
     PERFORM cvx._watch_execute(format('ALTER TABLE ONLY %s %s TRIGGER %I', relation::regclass,
-        CASE enabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
-        name))
+        CASE enabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS'
+             ELSE 'ENABLE' END, name))
     WHERE EXISTS (SELECT FROM pg_trigger t
                   WHERE t.tgrelid = relation AND t.tgname = _set_trigger.name AND t.tgenabled <> enabled);
 END
@@ -262,7 +270,8 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION cvx._make_triggers(int, bool) IS 'makes the triggers that a source lacks; returns the relations that had none';
+COMMENT ON FUNCTION cvx._make_triggers(int, bool) IS
+    'makes the triggers that a source lacks; returns the relations that had none';
 
 CREATE FUNCTION cvx._mark_rows(source int, relation oid, entity_column name) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -271,11 +280,13 @@ AS $$
 BEGIN
     -- As the type writes them, which calls nothing that a user could have put there.
     EXECUTE format('INSERT INTO cvx.invalidation (source, entity_id, dirty_at)
-        SELECT DISTINCT $1, format(''%%s'', t.%1$I) COLLATE "C", clock_timestamp() FROM ONLY %2$s t WHERE t.%1$I IS NOT NULL',
+        SELECT DISTINCT $1, format(''%%s'', t.%1$I) COLLATE "C", clock_timestamp()
+        FROM ONLY %2$s t WHERE t.%1$I IS NOT NULL',
         entity_column, relation::regclass) USING source;
 END
 $$;
-COMMENT ON FUNCTION cvx._mark_rows(int, oid, name) IS 'marks the entities of a table that comes to a source or leaves it';
+COMMENT ON FUNCTION cvx._mark_rows(int, oid, name) IS
+    'marks the entities of a table that comes to a source or leaves it';
 
 CREATE FUNCTION cvx._mark_source(source int) RETURNS void
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
@@ -321,7 +332,8 @@ BEGIN
         -- Writers whose statements began without the triggers end before anything is read. Writers lock parents first.
         FOR above IN
             SELECT w.relation FROM cvx._wanted_triggers(source, _watch.relation, entity_column, ts_column) w
-            WHERE w.is_above AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = w.relation AND t.tgname = w.name)
+            WHERE w.is_above
+              AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = w.relation AND t.tgname = w.name)
             GROUP BY w.relation ORDER BY min(w.depth), w.relation
         LOOP
             EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', above::regclass);

@@ -1,7 +1,7 @@
--- What changes the tables that views read other than by rows: partitions that come and go, triggers that are disabled or
--- dropped, columns that are renamed, and the rows in which views, models and alignments are kept.
+-- What changes the tables that views read other than by rows: partitions that come and go, triggers that are disabled
+-- or dropped, columns that are renamed, and the rows in which views, models and alignments are kept.
 
--- The triggers of restored views come after their rows: until then the views are untracked, and nothing else was changed.
+-- The triggers of restored views come after their rows: until then the views are untracked, and as they were.
 CREATE FUNCTION cvx._restoring() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -116,7 +116,8 @@ BEGIN
         IF gone.holds_rows THEN
             PERFORM cvx._mark_rows(source, gone.relation, of_source.entity_column);
         END IF;
-        PERFORM cvx._watch_execute(format('DROP TRIGGER %I ON %s', n, gone.relation::regclass)) FROM unnest(gone.names) n;
+        PERFORM cvx._watch_execute(format('DROP TRIGGER %I ON %s', n, gone.relation::regclass))
+        FROM unnest(gone.names) n;
     END LOOP;
     IF of_source.relation IS NULL
        OR EXISTS (SELECT FROM cvx._watch_obstacle(source, of_source.relation, of_source.entity_column,
@@ -134,7 +135,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx._watch_again(int, bool) IS
-    'gives a source the triggers that it lacks, takes away those on what is no part of it any more, and marks what either holds';
+    'gives a source the triggers that it lacks, takes away those on what is no part of it any more, and marks what '
+    'either holds';
 
 CREATE FUNCTION cvx._watch_views() RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -265,7 +267,7 @@ CREATE TRIGGER restored AFTER INSERT ON cvx.tracked_table REFERENCING NEW TABLE 
 CREATE TRIGGER restored AFTER INSERT ON cvx.space REFERENCING NEW TABLE AS cvx_new
     FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_restored();
 
--- Of each row, since logical replication fires no other triggers. SECURITY DEFINER: whoever may align may not mark views.
+-- Of each row, since logical replication fires no others. SECURITY DEFINER: whoever may align may not mark views.
 CREATE FUNCTION cvx._model_changed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -287,12 +289,14 @@ BEGIN
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'dependent_objects_still_exist',
-            MESSAGE = format('view %s is on model %s', (SELECT to_json(min(v.name)) FROM cvx.view v WHERE v.model = of_model),
-                to_json(of_model)),
+            MESSAGE = format('view %s is on model %s',
+                (SELECT to_json(min(v.name)) FROM cvx.view v WHERE v.model = of_model), to_json(of_model)),
             HINT = 'Drop the views on it first: cvx.drop_view(name).';
     END IF;
     IF tg_op = 'UPDATE' AND tg_table_name = 'model_version' THEN
-        IF (OLD.version, OLD.space_id, OLD.predecessor) IS NOT DISTINCT FROM (NEW.version, NEW.space_id, NEW.predecessor) THEN
+        IF (OLD.version, OLD.space_id, OLD.predecessor)
+           IS NOT DISTINCT FROM (NEW.version, NEW.space_id, NEW.predecessor)
+        THEN
             RETURN NULL;
         END IF;
     ELSIF tg_op = 'UPDATE' THEN
@@ -303,7 +307,8 @@ BEGIN
     IF tg_table_name = 'model_version' THEN
         IF tg_op = 'INSERT' AND cvx._is_restore() THEN
             PERFORM cvx._restore_lock();
-            PERFORM cvx._watch_restored(ARRAY[NEW.space_id], ARRAY(SELECT v.view_id FROM cvx.view v WHERE v.model = of_model));
+            PERFORM cvx._watch_restored(
+                ARRAY[NEW.space_id], ARRAY(SELECT v.view_id FROM cvx.view v WHERE v.model = of_model));
         ELSE
             IF tg_op <> 'DELETE' AND NEW.space_id IS NOT NULL THEN
                 PERFORM cvx._watch(w.relation::regclass, NEW.space_id, w.entity_column, w.ts_column)
@@ -371,8 +376,8 @@ BEGIN
         UNION
         SELECT to_regclass(format('cvx_space.%I', s.name)) FROM cvx.space s
         WHERE 'cvx.embedding'::regclass = ANY (touched) AND s.space_id IN (SELECT v.source FROM cvx._view_sources() v)
-          AND NOT EXISTS (SELECT FROM pg_inherits i
-                          JOIN pg_trigger t ON t.tgrelid = i.inhrelid AND t.tgname = 'cvx_invalidate_insert_' || s.space_id
+          AND NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_trigger t
+                          ON t.tgrelid = i.inhrelid AND t.tgname = 'cvx_invalidate_insert_' || s.space_id
                           WHERE i.inhrelid = to_regclass(format('cvx_space.%I', s.name))
                             AND i.inhparent = 'cvx.embedding'::regclass));
     PERFORM cvx._follow_renamed(c.objid, c.objsubid, relatives)
@@ -395,7 +400,7 @@ BEGIN
             PERFORM cvx._watch_again(of_source, false);
         END IF;
     END LOOP;
-    -- Also those whose cohorts ask one of the tables, and those of all spaces when the triggers of all of them may differ.
+    -- Also those whose cohorts ask one of the tables, and those of all spaces when the triggers of all may differ.
     of_views := ARRAY(
         SELECT s.view_id FROM cvx._view_sources() s WHERE s.source = ANY (of_sources)
         UNION
@@ -413,7 +418,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION cvx._watch_ddl() IS 'keeps what views read watched while tables, their partitions and triggers are altered';
+COMMENT ON FUNCTION cvx._watch_ddl() IS
+    'keeps what views read watched while tables, their partitions and triggers are altered';
 REVOKE ALL ON FUNCTION cvx._watch_ddl() FROM PUBLIC;
 
 CREATE FUNCTION cvx._sources_on(relations oid[]) RETURNS SETOF int
@@ -461,7 +467,8 @@ DECLARE
 BEGIN
     FOR lost IN
         SELECT t.tgname, t.tgrelid FROM pg_trigger t
-        WHERE t.tgname IN ('cvx_invalidate_all_' || _forget_view.view_id, 'cvx_invalidate_all_row_' || _forget_view.view_id)
+        WHERE t.tgname IN ('cvx_invalidate_all_' || _forget_view.view_id,
+                           'cvx_invalidate_all_row_' || _forget_view.view_id)
     LOOP
         PERFORM cvx._watch_execute(format('DROP TRIGGER %I ON %s', lost.tgname, lost.tgrelid::regclass));
     END LOOP;
@@ -499,7 +506,8 @@ BEGIN
     WHERE v.name IN (
         SELECT d.object_name FROM pg_event_trigger_dropped_objects() d
         WHERE d.object_type IN ('view', 'table')
-          AND d.schema_name IN ('cvx_view', 'cvx_view_definition', 'cvx_view_data', 'cvx_view_points', 'cvx_view_history'));
+          AND d.schema_name IN
+              ('cvx_view', 'cvx_view_definition', 'cvx_view_data', 'cvx_view_points', 'cvx_view_history'));
     -- A relation that was dropped took its triggers along.
     FOR of_source IN
         SELECT s.source, bool_or(EXISTS (SELECT FROM pg_event_trigger_dropped_objects() r
@@ -521,7 +529,8 @@ BEGIN
      AND d.address_names[3] IN ('cvx_invalidate_all_' || v.view_id, 'cvx_invalidate_all_row_' || v.view_id);
 END
 $$;
-COMMENT ON FUNCTION cvx._watch_drop() IS 'marks views of which a partition is dropped, and drops the rest of a view of which a part is';
+COMMENT ON FUNCTION cvx._watch_drop() IS
+    'marks views of which a partition is dropped, and drops the rest of a view of which a part is';
 REVOKE ALL ON FUNCTION cvx._watch_drop() FROM PUBLIC;
 
 CREATE FUNCTION cvx._watch_rewrite() RETURNS event_trigger
@@ -538,7 +547,7 @@ $$;
 COMMENT ON FUNCTION cvx._watch_rewrite() IS 'marks views of a table whose values are computed anew';
 REVOKE ALL ON FUNCTION cvx._watch_rewrite() FROM PUBLIC;
 
--- DETACH CONCURRENTLY commits in its middle, after which the rows are gone for readers: the mark has to be there before.
+-- DETACH CONCURRENTLY commits in its middle, after which the rows are gone for readers: the mark has to be there then.
 -- It runs as a statement by itself, whose text is known.
 CREATE FUNCTION cvx._watch_detach() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -552,7 +561,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION cvx._watch_detach() IS 'marks views of partitioned tables before a partition is detached concurrently';
+COMMENT ON FUNCTION cvx._watch_detach() IS
+    'marks views of partitioned tables before a partition is detached concurrently';
 REVOKE ALL ON FUNCTION cvx._watch_detach() FROM PUBLIC;
 
 CREATE EVENT TRIGGER cvx_watch_ddl ON ddl_command_end
@@ -567,8 +577,10 @@ ALTER EVENT TRIGGER cvx_watch_drop ENABLE ALWAYS;
 CREATE EVENT TRIGGER cvx_watch_rewrite ON table_rewrite EXECUTE FUNCTION cvx._watch_rewrite();
 COMMENT ON EVENT TRIGGER cvx_watch_rewrite IS 'marks views of a table whose values are computed anew';
 ALTER EVENT TRIGGER cvx_watch_rewrite ENABLE ALWAYS;
-CREATE EVENT TRIGGER cvx_watch_detach ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION cvx._watch_detach();
-COMMENT ON EVENT TRIGGER cvx_watch_detach IS 'marks views of partitioned tables before a partition is detached concurrently';
+CREATE EVENT TRIGGER cvx_watch_detach ON ddl_command_start WHEN TAG IN ('ALTER TABLE')
+    EXECUTE FUNCTION cvx._watch_detach();
+COMMENT ON EVENT TRIGGER cvx_watch_detach IS
+    'marks views of partitioned tables before a partition is detached concurrently';
 ALTER EVENT TRIGGER cvx_watch_detach ENABLE ALWAYS;
 
 REVOKE ALL ON FUNCTION
