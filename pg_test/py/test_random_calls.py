@@ -32,6 +32,8 @@ VALUES = {
     "double precision": ["NULL", "0", "0.05", "1", "-1", "'NaN'", "'infinity'", "1e308", "5e-324"],
     "boolean": ["NULL", "true", "false"],
     "regclass": ["NULL", "'cvx.embedding'", "'cvx.space'", "'cvx_space.old'", "'pg_class'", "4294967294"],
+    "text[]": ["NULL", "'{}'", "'{m}'", "'{NULL}'", "'{{a,b},{c,d}}'", "array_fill('m'::text, ARRAY[1000])"],
+    "jsonb": ["NULL", "'{}'", "'[]'", "'null'", "'{\"unit\": \"1 day\"}'", "'{\"unit\": 7}'", "'{\"unit\": \"no interval\"}'"],
     "name": ["NULL", "'vec'", "'ts'", "'entity_id'", "'space_id'", "'nope'", "''"],
 }  # fmt: skip
 FUNCTIONS = """

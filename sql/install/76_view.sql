@@ -186,6 +186,7 @@ COMMENT ON FUNCTION cvx._check_cohort(bigint) IS 'refuses cohorts whose pairs ar
 
 CREATE FUNCTION cvx._gather(query text) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY EXECUTE query;

@@ -15,6 +15,8 @@ use crate::views::create;
 
 /// What changes in this database wakes the scheduler; it looks by itself this often all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// After an error, such as a lock that was not to be had.
+const IMPATIENCE: Duration = Duration::from_secs(2);
 
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -25,7 +27,8 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
     if process::enter_slot(index).is_none() {
         return;
     }
-    process::set(c"lock_timeout", c"2s");
+    // Less than deadlock_timeout: of this worker and a DROP EXTENSION that wait for each other, this one gives way.
+    process::set(c"lock_timeout", c"500ms");
     loop {
         let patience = match process::transaction(look) {
             Ok(Some(look)) => {
@@ -35,7 +38,7 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
             Ok(None) => process::finish(index, Exit::NoExtension),
             Err(failure) => {
                 shared::update_slot(index, |slot| slot.error.set(&failure.message));
-                PATIENCE
+                IMPATIENCE
             }
         };
         process::wait(None, patience);
