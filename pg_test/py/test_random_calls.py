@@ -33,6 +33,9 @@ VALUES = {
     "boolean": ["NULL", "true", "false"],
     "regclass": ["NULL", "'cvx.embedding'", "'cvx.space'", "'cvx_space.old'", "'pg_class'", "4294967294"],
     "text[]": ["NULL", "'{}'", "'{m}'", "'{NULL}'", "'{{a,b},{c,d}}'", "array_fill('m'::text, ARRAY[1000])"],
+    "integer[]": ["NULL", "'{}'", "'{1,2}'", "'{NULL,-2147483648}'"],
+    "oid": ["NULL", "0", "'cvx.embedding'::regclass::oid", "'pg_class'::regclass::oid", "4294967294"],
+    "oid[]": ["NULL", "'{}'", "'{0,1259}'", "ARRAY['cvx.embedding'::regclass::oid, NULL]"],
     "jsonb": ["NULL", "'{}'", "'[]'", "'null'", "'{\"unit\": \"1 day\"}'", "'{\"unit\": 7}'", "'{\"unit\": \"no interval\"}'"],
     "name": ["NULL", "'vec'", "'ts'", "'entity_id'", "'space_id'", "'nope'", "''"],
 }  # fmt: skip
