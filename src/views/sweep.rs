@@ -113,6 +113,7 @@ fn next_entities(it: &View, sweep: &Sweep, most: i64) -> Result<Vec<String>, Err
 /// are no statistics, or when slices would be too large or too small to be worth it.
 fn bounds(it: &View, sweep: &Sweep) -> Result<Option<(Vec<String>, bool)>, ErrorReport> {
     let (names, column) = watched_by(it)?;
+    let id = format!("b.bound::{}{}", it.entity_type, collation(it)?);
     // Of a partitioned table or a model there is no one histogram.
     let query = format!(
         "SELECT b.bound, b.slices FROM (
@@ -128,10 +129,8 @@ fn bounds(it: &View, sweep: &Sweep) -> Result<Option<(Vec<String>, bool)>, Error
                   WHERE t.tgname OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.name[])
                   HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) 1) s
             CROSS JOIN LATERAL pg_catalog.unnest(s.bounds) h(bound)) b
-         {} ORDER BY b.bound::{} LIMIT {}",
-        write::after(it, "b", &sweep.position)
-            .replace("b.entity_id", &format!("b.bound::{}", it.entity_type)),
-        it.entity_type,
+         {} ORDER BY {id} LIMIT {}",
+        write::after(it, "b", &sweep.position).replace("b.entity_id", &id),
         SLICES + 1
     );
     let found = Spi::connect_mut(|client| {
@@ -157,6 +156,21 @@ fn bounds(it: &View, sweep: &Sweep) -> Result<Option<(Vec<String>, bool)>, Error
     let to_end = found.len() <= SLICES;
     let bounds = found.into_iter().take(SLICES).map(|(bound, _)| bound).collect();
     Ok(Some((bounds, to_end)))
+}
+
+/// How the ids of a view are ordered, where they are texts.
+fn collation(it: &View) -> Result<String, ErrorReport> {
+    let query = "SELECT pg_catalog.format(' COLLATE %I.%I', n.nspname, c.collname)
+        FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_collation c ON c.oid OPERATOR(pg_catalog.=) a.attcollation
+        JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.collnamespace
+        WHERE a.attrelid OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.regclass
+          AND a.attname OPERATOR(pg_catalog.=) 'entity_id'";
+    let found = Spi::connect(|client| {
+        let rows = client.select(query, Some(1), &[refresh::data(it).into()])?;
+        rows.map(|row| row.get::<String>(1)).next().transpose()
+    });
+    Ok(found.map_err(internal)?.flatten().unwrap_or_default())
 }
 
 /// Without a last entity there are no more.
