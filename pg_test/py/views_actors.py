@@ -362,6 +362,8 @@ class Refresher(Actor):
     def after_own_change(self):
         """What a transaction refreshes after its own change is right at once, and gone when it rolls back."""
         self.begin("READ COMMITTED")
+        # Writers of the same row do wait for it.
+        self.conn.execute("SET LOCAL application_name = 'refresh of its own change'")
         target = self.rng.choice(world.TARGETS)
         self.conn.execute(f"LOCK TABLE {target.table} IN ROW EXCLUSIVE MODE")
         number = self.rng.randrange(world.ENTITIES)
