@@ -22,7 +22,7 @@ SETTINGS = {"max_prepared_transactions": "30", "max_connections": "80", "max_wor
 DATABASE = "chaos"
 # What the server logs of each deadlock: the statements of those who are part of it.
 DEADLOCK = re.compile(r"DETAIL:  Process \d+ waits for .*\n(?:\t.*\n)*")
-PART = re.compile(r"^\tProcess \d+: (.*)", re.MULTILINE)
+PART = re.compile(r"^\tProcess \d+: \s*(.*)", re.MULTILINE)
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY|WITH gone)\b")
 
 
