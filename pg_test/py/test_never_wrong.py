@@ -125,3 +125,26 @@ def test_a_prepared_transaction_across_a_crash(quiet):
         conn.execute("SELECT cvx.refresh_view(%s)", (VIEW.name,))
         assert says(conn) == (True, False)
         assert look(conn, VIEW.name).says_fresh()
+
+
+@pytest.mark.parametrize("collation", ["C", "en-x-icu", "default"])
+def test_ids_in_whatever_order(quiet, collation):
+    """A sweep goes through the ids in the order of the column, which need not be the database's."""
+    with quiet.connect("quiet") as conn:
+        if not conn.execute("SELECT count(*) FROM pg_collation WHERE collname = %s", (collation,)).fetchone()[0]:
+            pytest.skip(f"the server has no collation {collation}")
+        conn.execute(f"""
+            CREATE TABLE mixed (id text COLLATE "{collation}", at timestamptz, v vector(3), PRIMARY KEY (id, at));
+            INSERT INTO mixed
+            SELECT CASE WHEN i % 2 = 0 THEN upper(md5(i::text)) ELSE md5(i::text) END, '2026-01-01'::timestamptz + j * interval '1 day',
+                   ARRAY[i, j, 1]::real[]::vector FROM generate_series(1, 6000) i, generate_series(1, 2) j;
+            ANALYZE mixed""")
+        of_table = "source_table => 'mixed', entity_column => 'id', ts_column => 'at', vector_column => 'v'"
+        conn.execute(f"SELECT cvx.create_view('mixed', 'temporal_features', {of_table}, refresh_policy => 'manual')")
+        assert conn.execute("SELECT cvx.refresh_view('mixed')").fetchone()[0] == 6000
+        conn.execute("DELETE FROM mixed WHERE id < 'A'; UPDATE mixed SET v = v + '[1,0,0]' WHERE at > '2026-01-02'")
+        conn.execute("SELECT cvx.refresh_view('mixed', force => true)")
+        seen = look(conn, "mixed")
+        assert seen.says_fresh() and not seen.wrong() and 0 < seen.fresh_rows < 6000
+        conn.execute("DROP TABLE mixed CASCADE")
+        assert conn.execute("SELECT count(*) FROM cvx.view WHERE name = 'mixed'").fetchone()[0] == 0
