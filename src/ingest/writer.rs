@@ -2,14 +2,13 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 
 use cvx_sources::Record;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 
 use super::copy::copy_from;
-use crate::catalog::{embedding, rights, source, space::Space};
+use crate::catalog::{embedding, rights, source, space::Space, subtransaction};
 
 /// After this many attempts a key conflict is raised instead of resolved.
 const ATTEMPTS: u32 = 3;
@@ -206,50 +205,23 @@ impl<'a> Writer<'a> {
             return Ok(Copied::Yes);
         }
         let bisects = self.bisects;
-        let copy = AssertUnwindSafe(|| {
-            if !replaced.is_empty() {
-                embedding::delete(self.space.space_id, replaced)?;
-            }
-            copy_from(self.partition, self.source, records);
-            Ok(Copied::Yes)
-        });
-        // SAFETY: the pattern of PL/pgSQL's exception blocks: context and resource owner are restored on both ways
-        // out, and an error that is not ours to handle leaves with the subtransaction already undone.
-        unsafe {
-            let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-            let restore = || {
-                pg_sys::MemoryContextSwitchTo(context);
-                pg_sys::CurrentResourceOwner = owner;
-            };
-            pg_sys::BeginInternalSubTransaction(std::ptr::null());
-            pg_sys::MemoryContextSwitchTo(context);
-            let undo = || {
-                pg_sys::RollbackAndReleaseCurrentSubTransaction();
-                restore();
-            };
-            let copied = PgTryBuilder::new(copy)
-                .catch_others(|error: CaughtError| {
-                    undo();
-                    match refusal(&error) {
-                        Some((PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, _)) if !last => Ok(Copied::Conflict),
-                        Some((code, message)) if bisects && is_of_the_record(code) => Ok(Copied::Refused {
-                            sqlstate: sqlstate_text(code),
-                            message,
-                        }),
-                        _ => error.rethrow(),
-                    }
-                })
-                .execute();
-            match copied {
-                Ok(Copied::Yes) => {
-                    pg_sys::ReleaseCurrentSubTransaction();
-                    restore();
+        subtransaction::attempt(
+            || {
+                if !replaced.is_empty() {
+                    embedding::delete(self.space.space_id, replaced)?;
                 }
-                Err(_) => undo(),
-                _ => {}
-            }
-            copied
-        }
+                copy_from(self.partition, self.source, records);
+                Ok(Copied::Yes)
+            },
+            |error| match refusal(&error) {
+                Some((PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, _)) if !last => Ok(Copied::Conflict),
+                Some((code, message)) if bisects && is_of_the_record(code) => Ok(Copied::Refused {
+                    sqlstate: sqlstate_text(code),
+                    message,
+                }),
+                _ => error.rethrow(),
+            },
+        )
     }
 }
 
