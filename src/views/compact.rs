@@ -45,11 +45,11 @@ pub fn compact(sources: Option<&[i32]>) -> Result<(), ErrorReport> {
             UPDATE cvx.stale s SET stale_since = LEAST(s.stale_since, n.stale_since),
                 from_ts = CASE WHEN s.from_ts IS NOT NULL AND n.from_ts IS NOT NULL THEN LEAST(s.from_ts, n.from_ts) END,
                 error = NULL, retry_at = NULL
-            FROM known n WHERE s.ctid OPERATOR(pg_catalog.=) n.place)
+            FROM known n WHERE s.ctid OPERATOR(pg_catalog.=) n.place RETURNING s.view_id, s.entity_id)
         INSERT INTO cvx.stale (view_id, entity_id, stale_since, from_ts)
         SELECT k.view_id, k.entity_id, k.stale_since, k.from_ts FROM marks k
-        WHERE NOT EXISTS (SELECT FROM known n WHERE n.view_id OPERATOR(pg_catalog.=) k.view_id
-                AND n.entity_id OPERATOR(pg_catalog.=) k.entity_id)"
+        WHERE NOT EXISTS (SELECT FROM earlier e WHERE e.view_id OPERATOR(pg_catalog.=) k.view_id
+                AND e.entity_id OPERATOR(pg_catalog.=) k.entity_id)"
     );
     Spi::run_with_args(&query, &[sources.map(<[i32]>::to_vec).into()]).map_err(internal)
 }
