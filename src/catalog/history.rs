@@ -253,26 +253,37 @@ pub struct Row {
 }
 
 /// Hands over the points of entities, one entity after the other, each in the order of time from the start of the
-/// span of a time on.
+/// span of a time on. Without an index that finds an entity's points all are looked through, once.
 pub fn each_point(
     view: &View,
+    is_indexed: bool,
     entities: &[(&str, Option<TimestampTz>)],
     mut each: impl FnMut(Row) -> Result<(), ErrorReport>,
 ) -> Result<(), ErrorReport> {
     const ROWS: usize = 1000;
-    let query = format!(
-        "SELECT d.n, p.ts, p.vec, p.ingested_at, {}
-         FROM ROWS FROM (pg_catalog.unnest($1::{}[]), pg_catalog.unnest($2)) WITH ORDINALITY d(id, from_ts, n)
-         CROSS JOIN LATERAL (
-            SELECT q.ts, q.vec, q.ingested_at FROM {} q
-            WHERE q.entity_id OPERATOR(pg_catalog.=) d.id AND q.ts IS NOT NULL AND q.vec IS NOT NULL
-              AND q.ts OPERATOR(pg_catalog.>=) {}
-            ORDER BY q.ts OFFSET 0) p",
-        span_start(view, "p.ts"),
-        view.entity_type(),
-        view.relation("cvx_view_points"),
-        span_start(view, "d.from_ts"),
+    let (start, from) = (span_start(view, "p.ts"), span_start(view, "d.from_ts"));
+    let points = view.relation("cvx_view_points");
+    let asked = format!(
+        "ROWS FROM (pg_catalog.unnest($1::{}[]), pg_catalog.unnest($2)) WITH ORDINALITY d(id, from_ts, n)",
+        view.entity_type()
     );
+    let query = if is_indexed {
+        format!(
+            "SELECT d.n, p.ts, p.vec, p.ingested_at, {start} FROM {asked}
+             CROSS JOIN LATERAL (
+                SELECT q.ts, q.vec, q.ingested_at FROM {points} q
+                WHERE q.entity_id OPERATOR(pg_catalog.=) d.id AND q.ts IS NOT NULL AND q.vec IS NOT NULL
+                  AND q.ts OPERATOR(pg_catalog.>=) {from}
+                ORDER BY q.ts OFFSET 0) p"
+        )
+    } else {
+        format!(
+            "SELECT d.n, p.ts, p.vec, p.ingested_at, {start} FROM {asked}
+             JOIN {points} p ON p.entity_id OPERATOR(pg_catalog.=) d.id
+             WHERE p.ts IS NOT NULL AND p.vec IS NOT NULL AND p.ts OPERATOR(pg_catalog.>=) {from}
+             ORDER BY d.n, p.ts"
+        )
+    };
     let ids: Vec<&str> = entities.iter().map(|it| it.0).collect();
     let from = times(entities.iter().map(|it| it.1.unwrap_or(TimestampTz::MIN)));
     let mut cursor = Spi::connect_mut(|client| {
@@ -511,13 +522,14 @@ pub fn move_end(view: &View, marks: &[Mark<'_>]) -> Result<(), ErrorReport> {
 }
 
 /// Entities that have current versions, and that neither the view holds nor its source has any more.
-pub fn gone(view: &View) -> Result<Vec<String>, ErrorReport> {
+pub fn gone(view: &View, is_indexed: bool) -> Result<Vec<String>, ErrorReport> {
     // Most are in the view: the source, by its index, is asked for the others only.
+    let one_by_one = if is_indexed { " OFFSET 0" } else { "" };
     let query = format!(
         "SELECT g.entity_id::pg_catalog.text FROM (
             SELECT DISTINCT h.entity_id FROM {} h WHERE h.known_to OPERATOR(pg_catalog.=) 'infinity'
               AND NOT EXISTS (SELECT FROM {} d WHERE d.entity_id OPERATOR(pg_catalog.=) h.entity_id) OFFSET 0) g
-         WHERE NOT EXISTS (SELECT FROM {} p WHERE p.entity_id OPERATOR(pg_catalog.=) g.entity_id OFFSET 0)",
+         WHERE NOT EXISTS (SELECT FROM {} p WHERE p.entity_id OPERATOR(pg_catalog.=) g.entity_id{one_by_one})",
         view.relation("cvx_view_history"),
         view.relation("cvx_view_data"),
         view.relation("cvx_view_points"),

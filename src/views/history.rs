@@ -8,6 +8,7 @@ use cvx_math::bitemporal::{Change, Point, Timeline, Version};
 use pgrx::PgMemoryContexts;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use super::write::is_indexed;
 use crate::catalog::history::{self, Evaluation, Mark, Row, Standing};
 use crate::catalog::view::{Reads, View};
 use crate::error::Error;
@@ -50,7 +51,7 @@ pub fn update(view: &View, dirty: &[Dirty]) -> Result<(), ErrorReport> {
         is_dated: !matches!(view.reads, Reads::Table(_)) || view.config.ingested_at_column.is_some(),
         writer: Writer::new(view),
     };
-    history::each_point(view, &asked, |row| {
+    history::each_point(view, is_indexed(view)?, &asked, |row| {
         walk.go_to(row.entity)?;
         Ok(walk.entity.push(&row)?)
     })?;
@@ -101,7 +102,7 @@ impl Walk<'_> {
 /// Closes the history of entities that are no more, at the end of a pass over all that there are.
 pub fn forget_gone(view: &View, stale_since: TimestampTz) -> Result<(), ErrorReport> {
     const BATCH: usize = 1000;
-    for ids in history::gone(view)?.chunks(BATCH) {
+    for ids in history::gone(view, is_indexed(view)?)?.chunks(BATCH) {
         let dirty = |entity_id: &String| Dirty {
             entity_id: entity_id.clone(),
             from_ts: None,

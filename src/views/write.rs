@@ -101,7 +101,7 @@ fn execute_once(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<i64, Erro
 }
 
 /// Whether an index finds the points of an entity.
-fn is_indexed(it: &View) -> Result<bool, ErrorReport> {
+pub(super) fn is_indexed(it: &View) -> Result<bool, ErrorReport> {
     let Reads::Table(tracked_id) = &it.reads else {
         return Ok(true);
     };
