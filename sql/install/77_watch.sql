@@ -333,7 +333,8 @@ BEGIN
         FOR above IN
             SELECT w.relation FROM cvx._wanted_triggers(source, _watch.relation, entity_column, ts_column) w
             WHERE w.is_above
-              AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = w.relation AND t.tgname = w.name)
+              AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = w.relation AND t.tgname = w.name
+                                AND t.tgargs = w.arguments AND t.tgenabled IN (w.enabled, 'A'))
             GROUP BY w.relation ORDER BY min(w.depth), w.relation
         LOOP
             EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', above::regclass);
