@@ -21,9 +21,11 @@ def load(conn) -> None:
     conn.execute("SELECT setseed(0.5), cvx.create_space('bench', %s)", [DIMS])
     conn.execute(f"""
         INSERT INTO cvx_space.bench (entity_id, ts, vec, ingested_at)
-        SELECT 'user-' || e, ts, (SELECT array_agg(random() + 0 * (e + d)) FROM generate_series(1, {DIMS}) d)::vector, ts
+        SELECT 'user-' || e, ts, (SELECT array_agg(random() + 0 * (e + d)) FROM generate_series(1, {DIMS}) d)::vector,
+            ts
         FROM generate_series(1, {ENTITIES}) e, generate_series(0, {POINTS - 1}) i,
-            LATERAL (SELECT '2026-01-01'::timestamptz + (i + random()) * interval '1 day' + 0 * e * interval '1 s') t(ts)""")
+            LATERAL (SELECT '2026-01-01'::timestamptz + (i + random()) * interval '1 day'
+                + 0 * e * interval '1 s') t(ts)""")
     conn.execute(f"""
         CREATE TABLE spine AS SELECT 'user-' || (1 + floor(random() * {ENTITIES}))::int AS entity_id,
             '2026-01-01'::timestamptz + random() * interval '{POINTS} days' AS ts, random() < 0.1 AS label
@@ -33,9 +35,11 @@ def load(conn) -> None:
 
 def features(conn, view: str) -> list[str]:
     """The columns of a view that a training set has."""
-    query = """SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> ALL (%s) ORDER BY attnum"""
-    others = ["entity_id", "valid_from", "valid_to", "known_from", "known_to", "computed_at", "num_points", "start_ts", "end_ts"]
-    rows = conn.execute(query, [f"cvx_view_history.{view}", [*others, "window_start", "window_end"]])
+    query = """SELECT attname FROM pg_attribute
+        WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> ALL (%s) ORDER BY attnum"""
+    others = ["entity_id", "valid_from", "valid_to", "known_from", "known_to", "computed_at"]
+    others += ["num_points", "start_ts", "end_ts", "window_start", "window_end"]
+    rows = conn.execute(query, [f"cvx_view_history.{view}", others])
     return [it for (it,) in rows] + ["valid_from"]
 
 
@@ -81,11 +85,13 @@ def main() -> bool:
     load(conn)
     for view, (kind, config) in VIEWS.items():
         conn.execute(
-            "SELECT cvx.create_view(%s, %s, space => 'bench', refresh_policy => 'manual', config => %s)", [view, kind, config]
+            "SELECT cvx.create_view(%s, %s, space => 'bench', refresh_policy => 'manual', config => %s)",
+            [view, kind, config],
         )
         took = harness.seconds(lambda: conn.execute("SELECT cvx.refresh_view(%s)", [view]))
         rows, size = conn.execute(
-            f"SELECT count(*), pg_total_relation_size('cvx_view_history.{view}') / count(*) FROM cvx_view_history.{view}"
+            f"""SELECT count(*), pg_total_relation_size('cvx_view_history.{view}') / count(*)
+                FROM cvx_view_history.{view}"""
         ).fetchone()
         print(f"  {view}: {rows} versions in {took:.1f} s, {1e6 * took / rows:.0f} us and {size} bytes each")
     conn.execute("VACUUM (ANALYZE) cvx_view_history.features, cvx_view_history.recent, cvx_view_history.weekly")
@@ -93,15 +99,17 @@ def main() -> bool:
     more = ENTITIES // 100
     conn.execute(f"""
         INSERT INTO cvx_space.bench (entity_id, ts, vec, ingested_at)
-        SELECT DISTINCT ON (entity_id) entity_id, ts + interval '1 hour', vec, ingested_at + interval '1 hour' FROM cvx.embedding
-        WHERE entity_id IN (SELECT 'user-' || e * 100 FROM generate_series(1, {more}) e) ORDER BY entity_id, ts DESC""")
+        SELECT DISTINCT ON (entity_id) entity_id, ts + interval '1 hour', vec, ingested_at + interval '1 hour'
+        FROM cvx.embedding WHERE entity_id IN (SELECT 'user-' || e * 100 FROM generate_series(1, {more}) e)
+        ORDER BY entity_id, ts DESC""")
     for view in VIEWS:
         took = harness.seconds(lambda: conn.execute("SELECT cvx.refresh_view(%s)", [view]))
         print(f"  {view}: a point more for {more} entities in {1000 * took:.0f} ms")
     calls = 20_000
     took = harness.seconds(
         lambda: conn.execute(
-            f"""SELECT count(cvx.features_as_of('features', 'user-' || n, '2026-01-10')) FROM generate_series(1, {calls}) n"""
+            f"""SELECT count(cvx.features_as_of('features', 'user-' || n, '2026-01-10'))
+                FROM generate_series(1, {calls}) n"""
         )
     )
     print(f"  features_as_of: {1e6 * took / calls:.0f} us a call")

@@ -1,7 +1,7 @@
 """Histories of views and training sets: against DuckDB's ASOF JOIN on random data, and against what had come when.
 
-The times are micro-seconds since 2000. Features are taken from cvx's functions on the points that DuckDB finds (that these
-functions are right is test_calculus.py's matter), so that values are compared to the last bit.
+The times are microseconds since 2000. Features are taken from cvx's functions on the points that DuckDB finds (that
+these functions are right is test_calculus.py's matter), so that values are compared to the last bit.
 """
 
 import itertools
@@ -151,8 +151,8 @@ def members(view: View, points, spine, bitemporal: bool) -> list[tuple]:
     }
     db.register("spine", pyarrow.table(table))
     if bitemporal:
-        last = """SELECT s.*, (SELECT max(p.ts) FROM points p WHERE p.entity = s.entity AND p.ts <= s.ts AND p.known <= s.ts) AS at
-                  FROM spine s"""
+        last = """SELECT s.*, (SELECT max(p.ts) FROM points p
+                               WHERE p.entity = s.entity AND p.ts <= s.ts AND p.known <= s.ts) AS at FROM spine s"""
         known = "q.known <= l.ts"
     else:
         last = "SELECT s.*, p.ts AS at FROM spine s ASOF LEFT JOIN points p ON s.entity = p.entity AND s.ts >= p.ts"
@@ -328,7 +328,8 @@ def test_updates_deletes_and_upserts(conn, space):
             x = rng.normal(0, 1, 3).astype(np.float32)
             kind = rng.choice(["upsert", "upsert", "update", "delete"])
             if kind == "delete":
-                conn.execute(sql.SQL("DELETE FROM {} WHERE entity_id = %s AND ts = %s").format(table), [key[0], timestamp(key[1])])
+                delete = sql.SQL("DELETE FROM {} WHERE entity_id = %s AND ts = %s").format(table)
+                conn.execute(delete, [key[0], timestamp(key[1])])
                 points.pop(key, None)
             elif kind == "update":
                 conn.execute(
@@ -339,7 +340,8 @@ def test_updates_deletes_and_upserts(conn, space):
                     points[key] = x
             else:
                 conn.execute(
-                    sql.SQL("""INSERT INTO {} (entity_id, ts, vec) VALUES (%s, %s, %s) ON CONFLICT (space_id, entity_id, ts)
+                    sql.SQL("""INSERT INTO {} (entity_id, ts, vec) VALUES (%s, %s, %s)
+                        ON CONFLICT (space_id, entity_id, ts)
                         DO UPDATE SET vec = EXCLUDED.vec, ingested_at = EXCLUDED.ingested_at""").format(table),
                     [key[0], timestamp(key[1]), vector_text(x)],
                 )
@@ -382,7 +384,8 @@ def test_what_is_gone_is_closed(conn, space):
     for view, size in zip(views, sizes):
         rows = history(conn, view)
         assert len(rows) == size and all(row[4] != "infinity" for row in rows)
-        assert conn.execute("SELECT cvx.features_as_of(%s, %s, 'infinity')", [view.name, points[0][0]]).fetchone() == (None,)
+        ever = conn.execute("SELECT cvx.features_as_of(%s, %s, 'infinity')", [view.name, points[0][0]])
+        assert ever.fetchone() == (None,)
         (found,) = conn.execute(
             "SELECT cvx.features_as_of(%s, %s, %s, %s)", [view.name, points[0][0], timestamp(points[0][1]), clock]
         ).fetchone()
@@ -402,8 +405,8 @@ def test_a_table_of_a_user(conn):
     conn.execute("CREATE TABLE item (id int8, at timestamptz, v vector(3), came timestamptz, note text)")
     for name, config in [("i_dated", {"ingested_at_column": "came"}), ("i_plain", {})]:
         conn.execute(
-            """SELECT cvx.create_view(%s, 'temporal_features', source_table => 'item', entity_column => 'id', ts_column => 'at',
-                vector_column => 'v', refresh_policy => 'manual', config => %s)""",
+            """SELECT cvx.create_view(%s, 'temporal_features', source_table => 'item', entity_column => 'id',
+                ts_column => 'at', vector_column => 'v', refresh_policy => 'manual', config => %s)""",
             [name, json.dumps({"history": True, "features": list(WHOLE), **config})],
         )
     points = [(str(int(it[0][2:]) + 10**12), *it[1:]) for it in draw(rng, "i")]
@@ -446,7 +449,7 @@ def test_a_training_set_says_what_is_out_of_date(conn, space):
     views = three_views(rng, "w")
     for it in views:
         it.create(conn, space)
-    conn.execute("CREATE TABLE w_spine AS SELECT 'a' AS entity_id, now() AS ts UNION ALL SELECT 'a', now() UNION ALL SELECT 'b', now()")
+    conn.execute("CREATE TABLE w_spine AS SELECT e AS entity_id, now() AS ts FROM unnest(ARRAY['a', 'a', 'b']) e")
     notices = []
     conn.add_notice_handler(lambda it: notices.append((it.severity, it.message_primary, it.message_hint)))
     names = [it.name for it in views]
@@ -558,7 +561,8 @@ def test_two_make_one_set_at_a_time(conn, space, database):
 
 
 def test_a_restart_changes_nothing():
-    points = [(f"e{n % 5}", START + n * HOUR, START + (n + n % 7) * HOUR, np.array([n + 1, 1, n % 3])) for n in range(60)]
+    vector = lambda n: np.array([n + 1, 1, n % 3])
+    points = [(f"e{n % 5}", START + n * HOUR, START + (n + n % 7) * HOUR, vector(n)) for n in range(60)]
     with Cluster() as server:
         options = {"dbname": "postgres", "host": server.host, "port": server.port, "user": "postgres"}
         view = View("kept", "temporal_features", WHOLE)
