@@ -209,7 +209,7 @@ COMMENT ON FUNCTION cvx._view_interval(jsonb, text) IS 'an interval among the op
 CREATE VIEW cvx._view_marks AS
     WITH reads AS (
         SELECT v.view_id, v.type, v.entity_filter OPERATOR(pg_catalog.->) 'entity_ids' AS entity_ids,
-               COALESCE(v.space_id, -v.tracked_id) AS source
+               COALESCE(v.space_id, OPERATOR(pg_catalog.-) v.tracked_id) AS source
         FROM cvx.view v WHERE v.model IS NULL
         UNION ALL
         SELECT v.view_id, v.type, v.entity_filter OPERATOR(pg_catalog.->) 'entity_ids', m.space_id
@@ -296,7 +296,7 @@ CREATE VIEW cvx.invalidation_log AS
     FROM (SELECT i.source, pg_catalog.count(*) AS entries, pg_catalog.min(i.dirty_at) AS oldest
           FROM cvx.invalidation i GROUP BY i.source) l
     LEFT JOIN cvx.space s ON s.space_id OPERATOR(pg_catalog.=) l.source
-    LEFT JOIN cvx.tracked_table k ON k.tracked_id OPERATOR(pg_catalog.=) (-l.source);
+    LEFT JOIN cvx.tracked_table k ON k.tracked_id OPERATOR(pg_catalog.=) (OPERATOR(pg_catalog.-) l.source);
 COMMENT ON VIEW cvx.invalidation_log IS 'what writers have logged and the refresher has not taken yet, by source';
 COMMENT ON COLUMN cvx.invalidation_log.size_bytes IS 'of the whole log on disk, indexes included';
 

@@ -261,7 +261,7 @@ BEGIN
             PERFORM cvx._watch_execute(wanted.command);
         END IF;
         IF wanted.is_new THEN
-            RETURN NEXT wanted.relation;
+            RETURN QUERY SELECT wanted.relation;
         END IF;
         -- ENABLE TRIGGER ALL makes all of them fire where statements are written. What else is as somebody wanted it.
         PERFORM cvx._set_trigger(wanted.relation, wanted.name,
