@@ -4,8 +4,8 @@ CREATE FUNCTION cvx.features_as_of(
     view text, entity_id text, as_of timestamptz, known_at timestamptz DEFAULT NULL) RETURNS jsonb
     LANGUAGE c STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'features_as_of_wrapper';
 COMMENT ON FUNCTION cvx.features_as_of(text, text, timestamptz, timestamptz) IS
-    'what a view with history held of an entity at a time, by what is known now or was known at known_at; NULL when there '
-    'was nothing, or when it had expired by then (ttl); stale_since: from when on changes may be missing';
+    'what a view with history held of an entity at a time, by what is known now or was known at known_at; NULL when '
+    'there was nothing, or when it had expired by then (ttl); stale_since: from when on changes may be missing';
 
 CREATE TABLE cvx.training_set (
     name text PRIMARY KEY,
@@ -29,8 +29,9 @@ CREATE FUNCTION cvx.create_training_set(
     name text, spine regclass, views text[], bitemporal bool DEFAULT false) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'create_training_set_wrapper';
 COMMENT ON FUNCTION cvx.create_training_set(text, regclass, text[], bool) IS
-    'makes the table cvx_training.<name>: the rows of spine (entity_id, ts and whatever else), each with the features that '
-    'the views held of its entity at its ts, and with bitemporal what was known of them then; returns the number of rows';
+    'makes the table cvx_training.<name>: the rows of spine (entity_id, ts and whatever else), each with the features '
+    'that the views held of its entity at its ts, and with bitemporal what was known of them then; returns the number '
+    'of rows';
 
 CREATE FUNCTION cvx.drop_training_set(name text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'drop_training_set_wrapper';
