@@ -70,14 +70,14 @@ fn clock() -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(now()).ok()
 }
 
-/// Runs a statement that is kept for the view; the first value of its first row.
+/// Runs a statement that is kept for the view; the two values of its only row.
 fn execute(
     it: &View,
     which: u8,
     query: impl FnOnce() -> Result<String, ErrorReport>,
     types: &[pg_sys::Oid],
     arguments: &[DatumWithOid<'_>],
-) -> Result<i64, ErrorReport> {
+) -> Result<(i64, i64), ErrorReport> {
     let known = KEPT.with_borrow(|kept| kept.contains_key(&(it.view_id, which)));
     let text = if known { String::new() } else { query()? };
     Spi::connect_mut(|client| {
@@ -85,19 +85,29 @@ fn execute(
             let types: Vec<PgOid> = types.iter().map(|it| PgOid::from(*it)).collect();
             Ok(client.prepare_mut(text.as_str(), &types)?.keep())
         })?;
-        let rows = client.update(&*statement, None, arguments)?;
-        rows.into_iter()
-            .next()
-            .map_or(Ok(0), |row| Ok(row.get::<i64>(1)?.unwrap_or_default()))
+        client
+            .update(&*statement, None, arguments)?
+            .first()
+            .get_two::<i64, i64>()
     })
+    .map(counts)
     .map_err(|error: pgrx::spi::Error| internal(error))
 }
 
+fn counts((first, second): (Option<i64>, Option<i64>)) -> (i64, i64) {
+    (first.unwrap_or_default(), second.unwrap_or_default())
+}
+
 /// As `execute`, planned for these arguments: of an array that the planner knows it makes a hash table.
-fn execute_once(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<i64, ErrorReport> {
-    Spi::connect_mut(|client| client.update(query, None, arguments)?.first().get_one::<i64>())
-        .map(Option::unwrap_or_default)
-        .map_err(internal)
+fn execute_once(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<(i64, i64), ErrorReport> {
+    Spi::connect_mut(|client| {
+        client
+            .update(query, None, arguments)?
+            .first()
+            .get_two::<i64, i64>()
+    })
+    .map(counts)
+    .map_err(internal)
 }
 
 /// Whether an index finds the points of an entity.
@@ -141,40 +151,43 @@ pub fn entities(it: &View, dirty: &[Dirty]) -> Result<i64, ErrorReport> {
         let upsert = || {
             Ok(format!(
                 "WITH up AS (INSERT INTO {data} AS o {computed} {} RETURNING (o.xmax OPERATOR(pg_catalog.=) 0) AS is_new)
-                 SELECT pg_catalog.count(*) FILTER (WHERE u.is_new) FROM up u",
+                 SELECT pg_catalog.count(*) FILTER (WHERE u.is_new), pg_catalog.count(*) FROM up u",
                 replace(&columns(it)?)
             ))
         };
         let arguments = [ids.clone().into(), at.into()];
-        let added = if is_indexed {
+        let (added, found) = if is_indexed {
             execute(it, UPSERT, upsert, &types, &arguments)?
         } else {
             execute_once(&upsert()?, &arguments)?
         };
+        if found as usize == ids.len() {
+            return Ok(added);
+        }
         let forget = || {
             Ok(format!(
                 "WITH gone AS (DELETE FROM {data} o WHERE o.entity_id OPERATOR(pg_catalog.=) ANY ($1::{entity_type}[])
                     AND o.computed_at IS DISTINCT FROM $2 RETURNING 1)
-                 SELECT pg_catalog.count(*) FROM gone g"
+                 SELECT pg_catalog.count(*), 0::pg_catalog.int8 FROM gone g"
             ))
         };
-        let gone = execute(it, FORGET, forget, &types, &[ids.into(), at.into()])?;
+        let (gone, _) = execute(it, FORGET, forget, &types, &[ids.into(), at.into()])?;
         return Ok(added - gone);
     }
     let delete = || {
         Ok(format!(
             "WITH gone AS (DELETE FROM {data} o WHERE o.entity_id OPERATOR(pg_catalog.=) ANY ($1::{entity_type}[])
                 RETURNING o.entity_id)
-             SELECT pg_catalog.count(DISTINCT g.entity_id) FROM gone g"
+             SELECT pg_catalog.count(DISTINCT g.entity_id), 0::pg_catalog.int8 FROM gone g"
         ))
     };
-    let gone = execute(it, DELETE, delete, &types[..1], &[ids.clone().into()])?;
+    let (gone, _) = execute(it, DELETE, delete, &types[..1], &[ids.clone().into()])?;
     let insert = format!(
         "WITH new AS (INSERT INTO {data} AS o {computed} RETURNING o.entity_id)
-         SELECT pg_catalog.count(DISTINCT n.entity_id) FROM new n"
+         SELECT pg_catalog.count(DISTINCT n.entity_id), 0::pg_catalog.int8 FROM new n"
     );
     let arguments = [ids.into(), at.into()];
-    let added = if is_indexed {
+    let (added, _) = if is_indexed {
         execute(it, INSERT, || Ok(insert), &types, &arguments)?
     } else {
         execute_once(&insert, &arguments)?
