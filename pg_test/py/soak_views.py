@@ -2,8 +2,8 @@
 
     python soak_views.py MINUTES [SEED]        default seed 20261121
 
-`make soak` runs it with the programs that it needs in CVX_PG_BIN. It prints each fault and, at the end, the figures; it fails
-with the first row that is out of date and says it is fresh, and what cvx knew of it.
+`make soak` runs it with the programs that it needs in CVX_PG_BIN. It prints each fault and, at the end, the figures; it
+fails with the first row that is out of date and says it is fresh, and what cvx knew of it.
 """
 
 import sys

@@ -70,7 +70,10 @@ SABOTAGE = {
         ("DELETE FROM cvx.stale", None),
     ],
     "the last bit of a value": [
-        ("UPDATE cvx_view_data.tf_some SET path_length = path_length * (1 + 2.3e-16::float8) WHERE entity_id = %s", (ENTITY,)),
+        (
+            "UPDATE cvx_view_data.tf_some SET path_length = path_length * (1 + 2.3e-16::float8) WHERE entity_id = %s",
+            (ENTITY,),
+        ),
     ],
     "a row that is not stored": [("DELETE FROM cvx_view_data.tf_some WHERE entity_id = %s", (ENTITY,))],
 }
@@ -136,8 +139,9 @@ def test_ids_in_whatever_order(quiet, collation):
         conn.execute(f"""
             CREATE TABLE mixed (id text COLLATE "{collation}", at timestamptz, v vector(3), PRIMARY KEY (id, at));
             INSERT INTO mixed
-            SELECT CASE WHEN i % 2 = 0 THEN upper(md5(i::text)) ELSE md5(i::text) END, '2026-01-01'::timestamptz + j * interval '1 day',
-                   ARRAY[i, j, 1]::real[]::vector FROM generate_series(1, 6000) i, generate_series(1, 2) j;
+            SELECT CASE WHEN i % 2 = 0 THEN upper(md5(i::text)) ELSE md5(i::text) END,
+                   '2026-01-01'::timestamptz + j * interval '1 day', ARRAY[i, j, 1]::real[]::vector
+            FROM generate_series(1, 6000) i, generate_series(1, 2) j;
             ANALYZE mixed""")
         of_table = "source_table => 'mixed', entity_column => 'id', ts_column => 'at', vector_column => 'v'"
         conn.execute(f"SELECT cvx.create_view('mixed', 'temporal_features', {of_table}, refresh_policy => 'manual')")

@@ -1,9 +1,9 @@
 """Looks for rows of views that are wrong and say they are fresh.
 
-A view's definition, cvx_view_definition.NAME, is what it has to be. In one snapshot: the rows of each entity that has a fresh
-row are the rows of the definition, all of them and no others; and where the whole view says it is fresh, both are equal as
-sets. Values are compared as text, which PostgreSQL prints so that it reads back the same: bit for bit. Storage and
-definition call the same functions on the same points in the order of time, so nothing less is right.
+A view's definition, cvx_view_definition.NAME, is what it has to be. In one snapshot: the rows of each entity that has a
+fresh row are the rows of the definition, all of them and no others; and where the whole view says it is fresh, both are
+equal as sets. Values are compared as text, which PostgreSQL prints so that it reads back the same: bit for bit. Storage
+and definition call the same functions on the same points in the order of time, so nothing less is right.
 """
 
 from collections import defaultdict
@@ -86,7 +86,7 @@ def look(conn, view: str, entities: list[str] | None = None) -> Look:
 
 
 def snapshot(conn):
-    """Opens a transaction of one snapshot. TRUNCATE and DETACH are not MVCC-safe: the locks that keep them away come first."""
+    """One snapshot from here on. Locks that come first keep away TRUNCATE and DETACH, which snapshots do not see."""
     conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     conn.execute(f"LOCK TABLE {LOCKED} IN ACCESS SHARE MODE")
     conn.execute("SELECT 1")
@@ -107,15 +107,16 @@ def diagnosis(conn, view: str) -> str:
     return "\n".join(parts)
 
 
-# For each point of an entity, what the view's row would be if that point were the last: the current slice of its history.
+# For each point of an entity, what the view's row would be if that point were the last: the current slice of a history.
 HISTORY = {
     "tf_history": """
-        SELECT entity_id::text, ts::text, coalesce(next, 'infinity')::text, num_points::text, drift::text, drift_l2::text,
-               speed::text, path_length::text, volatility::text, stability_score::text
+        SELECT entity_id::text, ts::text, coalesce(next, 'infinity')::text, num_points::text, drift::text,
+               drift_l2::text, speed::text, path_length::text, volatility::text, stability_score::text
         FROM (SELECT p.entity_id, p.ts, lead(p.ts) OVER (PARTITION BY p.entity_id ORDER BY p.ts) AS next, f.*
               FROM cvx_space.a p,
-                   LATERAL (SELECT cvx.num_points(t) AS num_points, cvx.drift(t) AS drift, cvx.drift(t, 'l2') AS drift_l2,
-                                   cvx.speed(t) AS speed, cvx.path_length(t) AS path_length,
+                   LATERAL (SELECT cvx.num_points(t) AS num_points, cvx.drift(t) AS drift,
+                                   cvx.drift(t, 'l2') AS drift_l2, cvx.speed(t) AS speed,
+                                   cvx.path_length(t) AS path_length,
                                    cvx.volatility(t) AS volatility, cvx.stability_score(t) AS stability_score
                             FROM (SELECT cvx.trajectory_agg(q.ts, q.vec) AS t FROM cvx_space.a q
                                   WHERE q.entity_id = p.entity_id AND q.ts <= p.ts) x) f) y""",
@@ -124,12 +125,12 @@ HISTORY = {
         FROM (SELECT p.id, p.at, lead(p.at) OVER (PARTITION BY p.id ORDER BY p.at) AS next, w.*, f.*
               FROM public.plain p, LATERAL (SELECT date_bin('7 days', p.at, '2000-01-01') AS start) b,
                    LATERAL (SELECT b.start, b.start + '7 days' AS finish) w,
-                   LATERAL (SELECT count(*) AS count, cvx.drift(cvx.trajectory_agg(q.at, q.v)) AS drift FROM public.plain q
-                            WHERE q.id = p.id AND q.at >= b.start AND q.at <= p.at) f) y""",
+                   LATERAL (SELECT count(*) AS count, cvx.drift(cvx.trajectory_agg(q.at, q.v)) AS drift
+                            FROM public.plain q WHERE q.id = p.id AND q.at >= b.start AND q.at <= p.at) f) y""",
 }
 STORED = {
-    "tf_history": """SELECT entity_id::text, valid_from::text, valid_to::text, num_points::text, drift::text, drift_l2::text,
-                            speed::text, path_length::text, volatility::text, stability_score::text
+    "tf_history": """SELECT entity_id::text, valid_from::text, valid_to::text, num_points::text, drift::text,
+                            drift_l2::text, speed::text, path_length::text, volatility::text, stability_score::text
                      FROM cvx_view_history.tf_history WHERE known_to = 'infinity'""",
     "ds_history": """SELECT entity_id::text, valid_from::text, valid_to::text, window_start::text, window_end::text,
                             count::text, drift::text
@@ -138,7 +139,7 @@ STORED = {
 
 
 def wrong_history(conn, view: str) -> list[str]:
-    """How the current slice of a view's history differs from one computed from scratch, and versions that contradict."""
+    """How the current slice of a history differs from one computed from scratch, and versions that contradict."""
     wanted, found = set(conn.execute(HISTORY[view]).fetchall()), set(conn.execute(STORED[view]).fetchall())
     differs = [f"history lacks {row}" for row in sorted(wanted - found, key=str)[:5]]
     differs += [f"history has {row}" for row in sorted(found - wanted, key=str)[:5]]

@@ -89,7 +89,8 @@ LOCKED = "cvx_space.a, cvx_space.b, public.plain, public.parted, public.cohort"
 TABLES = """
     CREATE ROLE maker;
     CREATE TABLE public.plain (id bigint, at timestamptz, v vector(8) NOT NULL, PRIMARY KEY (id, at));
-    CREATE TABLE public.parted (id bigint, at timestamptz, v vector(8) NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (id);
+    CREATE TABLE public.parted (id bigint, at timestamptz, v vector(8) NOT NULL, PRIMARY KEY (id, at))
+        PARTITION BY RANGE (id);
     CREATE TABLE public.parted_0 PARTITION OF public.parted FOR VALUES FROM (0) TO (14);
     CREATE TABLE public.parted_1 PARTITION OF public.parted FOR VALUES FROM (14) TO (28);
     CREATE TABLE public.parted_2 PARTITION OF public.parted FOR VALUES FROM (28) TO (1000) PARTITION BY RANGE (at);
