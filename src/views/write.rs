@@ -1,5 +1,7 @@
 //! Statements on a view's own relations, run as its owner.
 
+use std::ffi::CString;
+
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -11,8 +13,8 @@ use crate::catalog::{Statements, internal, prepared, rights};
 use crate::workers::process::now;
 
 thread_local! {
-    /// By view and statement.
-    static KEPT: Statements<(i32, u8)> = Statements::default();
+    /// By the view's table, which no other view ever has, and statement.
+    static KEPT: Statements<(pg_sys::Oid, u8)> = Statements::default();
 }
 
 const UPSERT: u8 = 0;
@@ -70,6 +72,17 @@ fn clock() -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(now()).ok()
 }
 
+/// The table that holds what was computed.
+fn table(it: &View) -> pg_sys::Oid {
+    // A name out of a catalog holds no NUL.
+    let name = CString::new(it.name.as_str()).unwrap_or_default();
+    // SAFETY: look-ups by C strings; what is missing is InvalidOid.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"cvx_view_data".as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    }
+}
+
 /// Runs a statement that is kept for the view; the two values of its only row.
 fn execute(
     it: &View,
@@ -78,10 +91,11 @@ fn execute(
     types: &[pg_sys::Oid],
     arguments: &[DatumWithOid<'_>],
 ) -> Result<(i64, i64), ErrorReport> {
-    let known = KEPT.with_borrow(|kept| kept.contains_key(&(it.view_id, which)));
+    let key = (table(it), which);
+    let known = KEPT.with_borrow(|kept| kept.contains_key(&key));
     let text = if known { String::new() } else { query()? };
     Spi::connect_mut(|client| {
-        let statement = prepared(&KEPT, (it.view_id, which), || {
+        let statement = prepared(&KEPT, key, || {
             let types: Vec<PgOid> = types.iter().map(|it| PgOid::from(*it)).collect();
             Ok(client.prepare_mut(text.as_str(), &types)?.keep())
         })?;
