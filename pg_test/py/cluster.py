@@ -184,11 +184,12 @@ class Cluster:
         except ProcessLookupError:
             pass
 
-    def kill_postmaster(self) -> float:
-        """kill -9. Seconds until all of the server's processes have ended, which they do by themselves."""
+    def kill_postmaster(self, patience: float = 10) -> float:
+        """kill -9. Seconds until all of the server's processes have ended, which they do by themselves: a backend that
+        computes does so when it waits for something the next time."""
         pid, started = self.postmaster(), time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not self.processes(), 10, "all processes have ended")
+        until(lambda: not self.processes(), patience, "all processes have ended")
         took = time.monotonic() - started
         # Where init is slow to wait for it, the dead process has its number still, and a new one would take it for alive.
         for _ in range(20):

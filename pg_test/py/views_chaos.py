@@ -19,7 +19,13 @@ from views_actors import Actor, Finisher, Ledger, Writer
 from views_meddlers import Definer, Modeler, Refresher
 from views_observer import HISTORY, diagnosis, look, snapshot, wrong_history
 
-SETTINGS = {"max_prepared_transactions": "30", "max_connections": "80", "max_worker_processes": "24"}
+SETTINGS = {
+    "max_prepared_transactions": "30",
+    "max_connections": "80",
+    "max_worker_processes": "24",
+    # A crash forgets what is to be vacuumed: it has to come between two of them.
+    "autovacuum_naptime": "1s",
+}
 DATABASE = "chaos"
 # What the server logs of each deadlock: the statements of those who are part of it.
 DEADLOCK = re.compile(r"DETAIL:  Process \d+ waits for .*\n(?:\t.*\n)*")
@@ -256,7 +262,8 @@ class ViewsChaos:
         self.cluster.start()
 
     def kill_postmaster(self):
-        self.cluster.kill_postmaster()
+        # Observers compute for seconds on a busy machine.
+        self.cluster.kill_postmaster(patience=60)
         self.cluster.start()
 
     def restart(self):
