@@ -84,7 +84,8 @@ VIEWS = (
     View("co_query", "cohort_snapshot", PARTED, {"query": "SELECT id FROM public.cohort"}, owner="maker"),
     View("co_some", "cohort_snapshot", SPACE_B, {"window": "10 days"}, "manual", {"entity_ids": SOME[:8]}),
 )
-LOCKED = "cvx_space.a, cvx_space.b, public.plain, public.parted, public.cohort"
+# ATTACH waits for no reader of the parent, only for those of the partition.
+LOCKED = "cvx_space.a, cvx_space.b, public.plain, public.parted, public.parted_1, public.cohort"
 
 TABLES = """
     CREATE ROLE maker;
