@@ -9,7 +9,8 @@ use pgrx::prelude::*;
 
 use super::source::{required, unless_empty, will_write};
 use crate::catalog::rights;
-use crate::views::config::invalid;
+use crate::views::invalid;
+use crate::views::request::Request;
 use crate::views::source::Asked;
 use crate::views::{compact, create, refresh};
 use crate::workers::poke;
@@ -52,7 +53,7 @@ fn create_view(
             ));
         }
     };
-    create::create(create::Request {
+    create::create(Request {
         name: required(NAME, "name", name)?,
         kind: required(NAME, "type", kind)?,
         space,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::refused;
 use crate::catalog::point_in_time::{self, Json};
 use crate::catalog::{rights, view};
 use crate::error::Error;
@@ -84,12 +85,9 @@ pub fn with_history(it: view::View) -> Result<view::View, ErrorReport> {
     if it.config.history {
         return Ok(it);
     }
-    Err(Error::InvalidView {
-        code: PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        message: format!("view {:?} keeps no history", it.name),
-        hint: String::from(
-            "Make one of type temporal_features or drift_summary with config => '{\"history\": true}'.",
-        ),
-    }
-    .into())
+    Err(refused(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("view {:?} keeps no history", it.name),
+        "Make one of type temporal_features or drift_summary with config => '{\"history\": true}'.",
+    ))
 }

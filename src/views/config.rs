@@ -1,11 +1,10 @@
 //! The options of a view: the JSON of cvx.create_view's `config`, checked.
 
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::prelude::*;
 use serde_json::{Map, Value};
 
+use super::invalid;
 use crate::catalog::view::Kind;
-use crate::error::Error;
 use crate::types::{TimestampTz, interval, timestamp};
 
 /// More than this is no configuration.
@@ -286,14 +285,4 @@ impl Keys {
             }
         }
     }
-}
-
-/// A refusal of what a user declared.
-pub fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
-    Error::InvalidView {
-        code: PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-        message: message.into(),
-        hint: hint.into(),
-    }
-    .into()
 }

@@ -4,7 +4,6 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
-use pgrx::spi::quote_identifier;
 
 use super::create::owner_of;
 use super::{compact, history, source, sweep, write};
@@ -382,14 +381,3 @@ fn with_setting<T>(
         done
     }
 }
-
-/// The relation that holds what was computed.
-pub(super) fn data(it: &View) -> String {
-    format!("cvx_view_data.{}", quote_identifier(&it.name))
-}
-
-pub(super) fn definition(it: &View) -> String {
-    format!("cvx_view_definition.{}", quote_identifier(&it.name))
-}
-
-pub(super) use source::entities_query;

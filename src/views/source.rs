@@ -6,9 +6,9 @@ use pgrx::spi::{quote_identifier, quote_qualified_identifier};
 
 use super::create::run;
 use super::definition::{Columns, Points};
+use super::refused;
 use crate::catalog::view::{Reads, View};
 use crate::catalog::{internal, rights};
-use crate::error::Error;
 
 /// Types whose equality is that of their text, and that have an order.
 const ENTITY_TYPES: [(&str, pg_sys::Oid); 6] = [
@@ -44,15 +44,6 @@ impl Columns {
             ingested_at: String::from("s.ingested_at"),
         }
     }
-}
-
-fn refused(code: PgSqlErrorCode, message: String, hint: &str) -> ErrorReport {
-    Error::InvalidView {
-        code,
-        message,
-        hint: hint.to_owned(),
-    }
-    .into()
 }
 
 /// The schema in which pgvector is.

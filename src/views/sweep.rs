@@ -4,7 +4,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::refresh::{self, Dirty, Done};
-use super::{history, write};
+use super::{history, source, write};
 use crate::catalog::view::{self, Kind, Sweep, View};
 use crate::catalog::{internal, rights, subtransaction};
 
@@ -96,7 +96,7 @@ pub fn step(it: &View, owner: pg_sys::Oid, most: i64) -> Result<Done, ErrorRepor
 fn next_entities(it: &View, sweep: &Sweep, most: i64) -> Result<Vec<String>, ErrorReport> {
     let query = format!(
         "SELECT e.entity_id::pg_catalog.text FROM ({}) e {} ORDER BY e.entity_id LIMIT $1",
-        refresh::entities_query(it)?,
+        source::entities_query(it)?,
         write::after(it, "e", &sweep.position)
     );
     let arguments = [most.into()];
@@ -167,7 +167,7 @@ fn collation(it: &View) -> Result<String, ErrorReport> {
         WHERE a.attrelid OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.regclass
           AND a.attname OPERATOR(pg_catalog.=) 'entity_id'";
     let found = Spi::connect(|client| {
-        let rows = client.select(query, Some(1), &[refresh::data(it).into()])?;
+        let rows = client.select(query, Some(1), &[it.relation("cvx_view_data").into()])?;
         rows.map(|row| row.get::<String>(1)).next().transpose()
     });
     Ok(found.map_err(internal)?.flatten().unwrap_or_default())

@@ -6,7 +6,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::as_of::with_history;
-use super::config::invalid;
+use super::{invalid, refused};
 use crate::catalog::rights;
 use crate::catalog::training::{self, Spine};
 use crate::catalog::view::{self, View};
@@ -21,11 +21,6 @@ const TEXTS: [pg_sys::Oid; 4] = [
     pg_sys::NAMEOID,
 ];
 const INTEGERS: [pg_sys::Oid; 3] = [pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID];
-
-fn refused(code: PgSqlErrorCode, message: String, hint: impl Into<String>) -> ErrorReport {
-    let hint = hint.into();
-    Error::InvalidView { code, message, hint }.into()
-}
 
 /// Makes the table cvx_training.<name>, of the caller and with his rights. Returns how many rows it has.
 pub fn create(

@@ -7,7 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::{quote_identifier, quote_literal};
 
-use super::refresh::{Dirty, data, definition};
+use super::refresh::Dirty;
 use crate::catalog::view::{Kind, Reads, Sweep, View};
 use crate::catalog::{Statements, internal, prepared, rights};
 use crate::workers::process::now;
@@ -70,6 +70,14 @@ fn replace(columns: &[Column]) -> String {
 
 fn clock() -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(now()).ok()
+}
+
+fn data(it: &View) -> String {
+    it.relation("cvx_view_data")
+}
+
+fn definition(it: &View) -> String {
+    it.relation("cvx_view_definition")
 }
 
 /// The table that holds what was computed.
