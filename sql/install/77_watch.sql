@@ -1,15 +1,35 @@
 -- Watching what views read: the triggers by which every change of it is logged, whichever relation a statement names.
 
+-- Monitors that follow change points read the same log as views do: to what keeps it they are views with negative ids.
+CREATE TABLE cvx.monitor_reader (
+    view_id int PRIMARY KEY CHECK (view_id OPERATOR(pg_catalog.<) 0),
+    space_id int REFERENCES cvx.space ON DELETE CASCADE,
+    model text,
+    tracked_id int CHECK (tracked_id IS NULL),
+    entity_filter jsonb,
+    CONSTRAINT reader_reads_one_thing CHECK (pg_catalog.num_nonnulls(space_id, model) OPERATOR(pg_catalog.=) 1)
+);
+COMMENT ON TABLE cvx.monitor_reader IS 'what monitors of change points follow, as cvx.view has it for views';
+COMMENT ON COLUMN cvx.monitor_reader.view_id IS 'minus the id of the monitor';
+COMMENT ON COLUMN cvx.monitor_reader.tracked_id IS 'monitors follow spaces and models only';
+SELECT pg_catalog.pg_extension_config_dump('cvx.monitor_reader', '');
+
+CREATE VIEW cvx._log_reader AS
+    SELECT v.view_id, v.type, v.space_id, v.model, v.tracked_id, v.entity_filter, v.config FROM cvx.view v
+    UNION ALL
+    SELECT r.view_id, 'detector', r.space_id, r.model, r.tracked_id, r.entity_filter, '{}' FROM cvx.monitor_reader r;
+COMMENT ON VIEW cvx._log_reader IS 'whoever reads the log of changes: views, and monitors of change points under negative ids';
+
 CREATE FUNCTION cvx._view_sources() RETURNS TABLE (view_id int, source int)
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 20
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT v.view_id, coalesce(v.space_id, m.space_id, -v.tracked_id)
-    FROM cvx.view v LEFT JOIN cvx.model_version m ON m.model = v.model
+    FROM cvx._log_reader v LEFT JOIN cvx.model_version m ON m.model = v.model
     WHERE coalesce(v.space_id, m.space_id, -v.tracked_id) IS NOT NULL
 $$;
 COMMENT ON FUNCTION cvx._view_sources() IS
-    'the sources of each view, as cvx.invalidation numbers them; a model has one for each version';
+    'the sources of each reader of the log, as cvx.invalidation numbers them; a model has one for each version';
 
 CREATE FUNCTION cvx._watched(source int) RETURNS TABLE (relation oid, entity_column name, ts_column name)
     LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 1

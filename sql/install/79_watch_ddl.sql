@@ -31,7 +31,7 @@ AS $$
     SELECT v.view_id,
            coalesce((SELECT min(g.gap) FROM reads r JOIN gaps g ON g.source = r.source WHERE r.view_id = v.view_id),
                     CASE WHEN v.config ? 'query' THEN cvx._query_gap(v.view_id) END)
-    FROM cvx.view v WHERE v.view_id = ANY (view_ids)
+    FROM cvx._log_reader v WHERE v.view_id = ANY (view_ids)
 $$;
 COMMENT ON FUNCTION cvx._view_gaps(int[]) IS 'where changes of what views read could go unseen; NULL: nowhere';
 
@@ -149,7 +149,7 @@ BEGIN
         PERFORM cvx._watch_lock(w.relation, 'SHARE UPDATE EXCLUSIVE') FROM cvx._watched(of_source) w;
         PERFORM cvx._watch_again(of_source, true);
     END LOOP;
-    PERFORM cvx._watch_state(array_agg(v.view_id)) FROM cvx.view v;
+    PERFORM cvx._watch_state(array_agg(v.view_id)) FROM cvx._log_reader v;
 END
 $$;
 COMMENT ON FUNCTION cvx._watch_views() IS
@@ -231,6 +231,7 @@ $$;
 COMMENT ON FUNCTION cvx._views_changed() IS 'has what new views read watched, and what no view reads any more not';
 REVOKE ALL ON FUNCTION cvx._views_changed() FROM PUBLIC;
 CREATE TRIGGER sources AFTER INSERT OR DELETE ON cvx.view FOR EACH ROW EXECUTE FUNCTION cvx._views_changed();
+CREATE TRIGGER sources AFTER INSERT OR DELETE ON cvx.monitor_reader FOR EACH ROW EXECUTE FUNCTION cvx._views_changed();
 
 -- In a restore each of these tables may come last.
 CREATE FUNCTION cvx._views_restored() RETURNS trigger
@@ -260,6 +261,8 @@ COMMENT ON FUNCTION cvx._views_restored() IS 'says of views whose rows are resto
 REVOKE ALL ON FUNCTION cvx._views_restored() FROM PUBLIC;
 CREATE TRIGGER restored AFTER INSERT ON cvx.view REFERENCING NEW TABLE AS cvx_new
     FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_restored();
+CREATE TRIGGER restored AFTER INSERT ON cvx.monitor_reader REFERENCING NEW TABLE AS cvx_new
+    FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_restored();
 CREATE TRIGGER restored AFTER INSERT ON cvx.view_state REFERENCING NEW TABLE AS cvx_new
     FOR EACH STATEMENT EXECUTE FUNCTION cvx._views_restored();
 CREATE TRIGGER restored AFTER INSERT ON cvx.tracked_table REFERENCING NEW TABLE AS cvx_new
@@ -281,11 +284,12 @@ BEGIN
     ELSE
         of_model := OLD.model;
     END IF;
-    IF NOT EXISTS (SELECT FROM cvx.view v WHERE v.model = of_model) THEN
+    IF NOT EXISTS (SELECT FROM cvx._log_reader v WHERE v.model = of_model) THEN
         RETURN NULL;
     END IF;
     IF tg_op = 'DELETE' AND tg_table_name = 'model_version'
        AND NOT EXISTS (SELECT FROM cvx.model_version m WHERE m.model = of_model)
+       AND EXISTS (SELECT FROM cvx.view v WHERE v.model = of_model)
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'dependent_objects_still_exist',
@@ -308,7 +312,7 @@ BEGIN
         IF tg_op = 'INSERT' AND cvx._is_restore() THEN
             PERFORM cvx._restore_lock();
             PERFORM cvx._watch_restored(
-                ARRAY[NEW.space_id], ARRAY(SELECT v.view_id FROM cvx.view v WHERE v.model = of_model));
+                ARRAY[NEW.space_id], ARRAY(SELECT v.view_id FROM cvx._log_reader v WHERE v.model = of_model));
         ELSE
             IF tg_op <> 'DELETE' AND NEW.space_id IS NOT NULL THEN
                 PERFORM cvx._watch(w.relation::regclass, NEW.space_id, w.entity_column, w.ts_column)
@@ -328,7 +332,7 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO cvx.stale (view_id, stale_since)
-    SELECT v.view_id, clock_timestamp() FROM cvx.view v JOIN cvx.view_state t ON t.view_id = v.view_id
+    SELECT v.view_id, clock_timestamp() FROM cvx._log_reader v JOIN cvx.view_state t ON t.view_id = v.view_id
     WHERE v.model = of_model AND (made_at IS NULL OR t.last_computed IS NULL OR made_at >= t.last_computed);
     RETURN NULL;
 END
@@ -359,7 +363,7 @@ BEGIN
     IF cvx._is_restore() THEN
         PERFORM cvx._restore_lock();
     END IF;
-    IF NOT EXISTS (SELECT FROM cvx.view) THEN
+    IF NOT EXISTS (SELECT FROM cvx._log_reader) THEN
         RETURN;
     END IF;
     GET DIAGNOSTICS stack = PG_CONTEXT;
@@ -494,7 +498,7 @@ DECLARE
     stack text;
     of_source record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM cvx.view) THEN
+    IF NOT EXISTS (SELECT FROM cvx._log_reader) THEN
         RETURN;
     END IF;
     GET DIAGNOSTICS stack = PG_CONTEXT;
@@ -539,7 +543,7 @@ CREATE FUNCTION cvx._watch_rewrite() RETURNS event_trigger
 AS $$
 BEGIN
     -- Values are computed anew for 2, defaults, and 4, types; the other reasons move rows as they are.
-    IF pg_event_trigger_table_rewrite_reason() & 6 <> 0 AND EXISTS (SELECT FROM cvx.view) THEN
+    IF pg_event_trigger_table_rewrite_reason() & 6 <> 0 AND EXISTS (SELECT FROM cvx._log_reader) THEN
         PERFORM cvx._mark_source(s) FROM cvx._sources_on(ARRAY[pg_event_trigger_table_rewrite_oid()]) s;
     END IF;
 END
@@ -554,7 +558,7 @@ CREATE FUNCTION cvx._watch_detach() RETURNS event_trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF current_query() ~* '\mdetach\M.*\mconcurrently\M' AND EXISTS (SELECT FROM cvx.view) THEN
+    IF current_query() ~* '\mdetach\M.*\mconcurrently\M' AND EXISTS (SELECT FROM cvx._log_reader) THEN
         PERFORM cvx._mark_source(s.source)
         FROM (SELECT DISTINCT v.source FROM cvx._view_sources() v) s, cvx._watched(s.source) w
         WHERE EXISTS (SELECT FROM cvx._family(w.relation) f WHERE f.relkind = 'p');

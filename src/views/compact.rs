@@ -23,10 +23,10 @@ pub fn compact(sources: Option<&[i32]>) -> Result<(), ErrorReport> {
             RETURNING l.source, l.entity_id, l.dirty_at, l.from_ts),
         reads AS (
             SELECT v.view_id, v.type, v.entity_filter, COALESCE(v.space_id, -v.tracked_id) AS source
-            FROM cvx.view v WHERE v.model IS NULL
+            FROM cvx._log_reader v WHERE v.model IS NULL
             UNION ALL
             SELECT v.view_id, v.type, v.entity_filter, m.space_id
-            FROM cvx.view v JOIN cvx.model_version m ON m.model OPERATOR(pg_catalog.=) v.model),
+            FROM cvx._log_reader v JOIN cvx.model_version m ON m.model OPERATOR(pg_catalog.=) v.model),
         marks AS MATERIALIZED (
             SELECT r.view_id,
                 CASE WHEN r.type OPERATOR(pg_catalog.<>) 'cohort_snapshot' THEN m.entity_id END AS entity_id,
@@ -65,7 +65,7 @@ pub fn forget_dropped() -> Result<(), ErrorReport> {
             FROM marked m WHERE m.view_id IS NOT NULL)
         DELETE FROM cvx.stale d USING marked m
         WHERE d.view_id OPERATOR(pg_catalog.=) m.view_id
-          AND NOT EXISTS (SELECT FROM cvx.view v WHERE v.view_id OPERATOR(pg_catalog.=) m.view_id)";
+          AND NOT EXISTS (SELECT FROM cvx._log_reader v WHERE v.view_id OPERATOR(pg_catalog.=) m.view_id)";
     Spi::run(query).map_err(internal)
 }
 
