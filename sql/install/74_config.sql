@@ -10,13 +10,18 @@ CREATE TABLE cvx.monitor (
     action jsonb NOT NULL,
     check_interval interval NOT NULL DEFAULT '1 hour',
     severity text NOT NULL DEFAULT 'medium',
+    schedule text,
+    time_zone text NOT NULL DEFAULT 'UTC',
     cooldown interval NOT NULL DEFAULT '1 hour',
     space text,
     model text,
+    entity_filter jsonb,
     owner name NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE cvx.monitor IS 'monitors as they were declared; nothing evaluates them yet';
+COMMENT ON COLUMN cvx.monitor.schedule IS 'cron expression; without one check_interval counts';
+COMMENT ON COLUMN cvx.monitor.entity_filter IS 'the entities that it is about, when not all: {"entity_ids": [...], "attrs": {...}}';
 COMMENT ON COLUMN cvx.monitor.owner IS 'the role with whose rights it looks, by name';
 SELECT pg_catalog.pg_extension_config_dump('cvx.monitor', '');
 SELECT pg_catalog.pg_extension_config_dump('cvx.monitor_monitor_id_seq', '');

@@ -14,7 +14,7 @@ pub struct Monitor {
 /// All monitors, in the order of their names.
 pub fn all() -> Result<Vec<Monitor>, ErrorReport> {
     let query = "SELECT m.name, m.description, m.condition, m.action, m.check_interval::text, m.severity,
-            m.cooldown::text, m.space, m.model, m.owner::text
+            m.cooldown::text, m.space, m.model, m.owner::text, m.schedule, m.time_zone, m.entity_filter
         FROM cvx.monitor m ORDER BY m.name";
     Spi::connect(|client| {
         let rows = client.select(query, None, &[])?;
@@ -35,6 +35,9 @@ pub fn all() -> Result<Vec<Monitor>, ErrorReport> {
                     cooldown: text(7)?,
                     space: row.get(8)?,
                     model: row.get(9)?,
+                    schedule: row.get(11)?,
+                    time_zone: text(12)?,
+                    entity_filter: row.get::<JsonB>(13)?.map(|it| it.0),
                 },
                 owner: text(10)?,
             })
@@ -47,11 +50,14 @@ pub fn all() -> Result<Vec<Monitor>, ErrorReport> {
 /// Makes a monitor, or changes the one of this name.
 pub fn store(it: &cvx_config::Monitor, owner: &str) -> Result<(), ErrorReport> {
     let upsert = "INSERT INTO cvx.monitor AS m
-            (name, description, condition, action, check_interval, severity, cooldown, space, model, owner)
-        VALUES ($1, $2, $3, $4, $5::pg_catalog.interval, $6, $7::pg_catalog.interval, $8, $9, $10::pg_catalog.name)
+            (name, description, condition, action, check_interval, severity, cooldown, space, model, owner,
+             schedule, time_zone, entity_filter)
+        VALUES ($1, $2, $3, $4, $5::pg_catalog.interval, $6, $7::pg_catalog.interval, $8, $9, $10::pg_catalog.name,
+             $11, $12, $13)
         ON CONFLICT (name) DO UPDATE SET description = excluded.description, condition = excluded.condition,
             action = excluded.action, check_interval = excluded.check_interval, severity = excluded.severity,
-            cooldown = excluded.cooldown, space = excluded.space, model = excluded.model";
+            cooldown = excluded.cooldown, space = excluded.space, model = excluded.model,
+            schedule = excluded.schedule, time_zone = excluded.time_zone, entity_filter = excluded.entity_filter";
     Spi::run_with_args(
         upsert,
         &[
@@ -65,6 +71,9 @@ pub fn store(it: &cvx_config::Monitor, owner: &str) -> Result<(), ErrorReport> {
             it.space.as_deref().into(),
             it.model.as_deref().into(),
             owner.into(),
+            it.schedule.as_deref().into(),
+            it.time_zone.as_str().into(),
+            it.entity_filter.clone().map(JsonB).into(),
         ],
     )
     .map_err(internal)

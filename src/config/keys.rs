@@ -1,5 +1,6 @@
 //! The keys of a table, taken one by one; what is left over is unknown.
 
+use crate::schedule::{DEFAULT_TIME_ZONE, Schedule};
 use crate::{Error, nearest, value};
 use serde_json::Value as Json;
 use toml::Value;
@@ -35,6 +36,15 @@ impl Keys {
             prefix: format!("{}{name}.", self.prefix),
             ..Self::new(&*self.owner, table)
         }
+    }
+
+    /// An error of something that the owner holds.
+    pub fn of_owner(&self, error: Error) -> Error {
+        let message = match self.owner.as_str() {
+            "" => error.message,
+            owner => format!("{owner}: {}", error.message),
+        };
+        Error { message, ..error }
     }
 
     pub fn error(&self, key: &str, what: impl std::fmt::Display) -> Error {
@@ -124,6 +134,16 @@ impl Keys {
             return Err(self.error(key, format_args!("is {number}, above {most}")));
         }
         Ok(Some(json))
+    }
+
+    /// A cron expression, if there is one, and the time zone in which it is read.
+    pub fn schedule(&mut self) -> Result<(Option<String>, String), Error> {
+        let schedule = self.optional("schedule")?;
+        let time_zone = self.optional("time_zone")?;
+        let time_zone = time_zone.unwrap_or_else(|| DEFAULT_TIME_ZONE.to_owned());
+        let checked = Schedule::parse(schedule.as_deref().unwrap_or("@daily"), &time_zone);
+        checked.map_err(|error| self.of_owner(error))?;
+        Ok((schedule, time_zone))
     }
 
     /// A list of tables; none is an empty one.

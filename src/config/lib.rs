@@ -1,7 +1,10 @@
 //! The declaration of sources and monitors as TOML, and when a schedule is due. Pure: no PostgreSQL, no
 //! clock.
 
+mod action;
+mod condition;
 mod duration;
+mod json;
 mod keys;
 mod monitor;
 mod nearest;
@@ -10,6 +13,8 @@ pub mod schedule;
 mod source;
 mod value;
 
+pub use json::{action, condition, entity_filter};
+pub use monitor::SEVERITIES;
 pub use nearest::nearest;
 pub use print::print;
 
@@ -53,12 +58,17 @@ pub struct Monitor {
     pub condition: Value,
     /// One action or a list of them.
     pub action: Value,
-    /// An interval in PostgreSQL's words, such as `1h`.
+    /// An interval in PostgreSQL's words, such as `1h`; counts when there is no schedule.
     pub check_interval: String,
+    pub schedule: Option<String>,
+    /// Of the schedule; UTC when it is not said.
+    pub time_zone: String,
     pub severity: String,
     pub cooldown: String,
     pub space: Option<String>,
     pub model: Option<String>,
+    /// The entities it is about, when not all.
+    pub entity_filter: Option<Value>,
 }
 
 /// Why a text is no declaration: lower case, no full stop, the key or value in it.

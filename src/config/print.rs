@@ -1,7 +1,8 @@
 //! A declaration as TOML that a person would have written.
 
 use crate::monitor::{DEFAULT_INTERVAL, DEFAULT_SEVERITY};
-use crate::source::{COMMON, DEFAULT_PRIORITY, DEFAULT_TIME_ZONE};
+use crate::schedule::DEFAULT_TIME_ZONE;
+use crate::source::{COMMON, DEFAULT_PRIORITY};
 use crate::{Declaration, Monitor, Source};
 use serde_json::{Map, Number, Value, json};
 
@@ -9,10 +10,16 @@ use serde_json::{Map, Number, Value, json};
 const MAX_COLUMN: usize = 110;
 
 /// The order in which keys of configurations, conditions and actions stand; others follow by name.
-const ORDER: [&str; 36] = [
+const ORDER: [&str; 42] = [
     "type",
+    "min_severity",
     "threshold",
     "window",
+    "baseline",
+    "metric",
+    "method",
+    "hazard",
+    "fdr",
     "url",
     "bucket",
     "prefix",
@@ -94,6 +101,10 @@ fn print_source(out: &mut String, source: &Source) {
 fn print_monitor(out: &mut String, monitor: &Monitor) {
     start(out, "[[monitors]]");
     let unless = |default: &str, value: &str| json!((value != default).then_some(value));
+    let interval = match monitor.schedule {
+        None => unless(DEFAULT_INTERVAL, &monitor.check_interval),
+        Some(_) => Value::Null,
+    };
     let pairs = [
         ("name", json!(monitor.name)),
         ("description", unless("", &monitor.description)),
@@ -101,10 +112,10 @@ fn print_monitor(out: &mut String, monitor: &Monitor) {
         ("model", json!(monitor.model)),
         ("condition", monitor.condition.clone()),
         ("action", monitor.action.clone()),
-        (
-            "check_interval",
-            unless(DEFAULT_INTERVAL, &monitor.check_interval),
-        ),
+        ("entity_filter", json!(monitor.entity_filter)),
+        ("check_interval", json!(interval)),
+        ("schedule", json!(monitor.schedule)),
+        ("time_zone", unless(DEFAULT_TIME_ZONE, &monitor.time_zone)),
         ("severity", unless(DEFAULT_SEVERITY, &monitor.severity)),
         ("cooldown", unless(DEFAULT_INTERVAL, &monitor.cooldown)),
     ];

@@ -6,6 +6,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub const DEFAULT_TIME_ZONE: &str = "UTC";
 const MAX_CHARS: usize = 256;
 const NICKNAMES: [&str; 7] = [
     "@hourly",

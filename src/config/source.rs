@@ -1,7 +1,6 @@
 //! `[[sources]]`.
 
 use crate::keys::Keys;
-use crate::schedule::Schedule;
 use crate::{Error, Source, nearest, value};
 use toml::Value;
 
@@ -14,7 +13,6 @@ pub const COMMON: [&str; 5] = [
     "batch_bytes",
     "batch_interval_ms",
 ];
-pub const DEFAULT_TIME_ZONE: &str = "UTC";
 pub const DEFAULT_PRIORITY: i32 = 100;
 
 pub fn read(index: usize, table: toml::Table) -> Result<Source, Error> {
@@ -31,14 +29,7 @@ pub fn read(index: usize, table: toml::Table) -> Result<Source, Error> {
         });
     };
     let space = keys.required("space")?;
-    let schedule = keys.optional("schedule")?;
-    let time_zone = keys.optional("time_zone")?;
-    let time_zone = time_zone.unwrap_or_else(|| DEFAULT_TIME_ZONE.to_owned());
-    let checked = Schedule::parse(schedule.as_deref().unwrap_or("@daily"), &time_zone);
-    checked.map_err(|error| Error {
-        message: format!("source {name:?}: {}", error.message),
-        ..error
-    })?;
+    let (schedule, time_zone) = keys.schedule()?;
     let incremental = keys.flag("incremental", true)?;
     let priority = keys.integer("priority", DEFAULT_PRIORITY)?;
     let model = keys.optional("model")?;

@@ -1,7 +1,7 @@
 //! Declarations and expressions drawn at random, from seeds.
 
 use cvx_config::schedule::Schedule;
-use cvx_config::{Declaration, Monitor, Source, parse, print};
+use cvx_config::{Declaration, Monitor, Source, action, condition, entity_filter, parse, print};
 use serde_json::{Map, Value, json};
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
@@ -130,14 +130,60 @@ impl Random {
         }
     }
 
-    fn monitor(&mut self, number: usize) -> Monitor {
+    fn condition(&mut self) -> Value {
         let threshold = self.pick(&[json!(1), json!(0.3), json!(1e-300), json!(7e22), json!(i64::MAX)]);
-        let condition = match self.below(5) {
-            0 => json!({"type": "drift_exceeds", "threshold": threshold, "window": "7d", "fdr": 0.05}),
-            1 => json!({"type": "velocity_exceeds", "threshold": threshold}),
+        let mut condition = match self.below(8) {
+            0 => {
+                json!({"type": "drift_exceeds", "threshold": threshold, "window": "7d", "metric": "l2", "fdr": 0.05})
+            }
+            1 => json!({"type": "velocity_exceeds", "threshold": threshold, "window": "1 mon", "fdr": 1}),
             2 => json!({"type": "silence_exceeds", "duration": "P1D", "source": self.word()}),
-            3 => json!({"type": "change_point_detected", "min_severity": 0.8}),
+            3 => json!({"type": "freshness_exceeds", "duration": "00:10:00", "source": self.word()}),
+            4 => {
+                json!({"type": "reject_ratio_exceeds", "threshold": 0.01, "source": self.word(), "window": "2h"})
+            }
+            5 => json!({
+                "type": "population_drift_exceeds",
+                "method": self.pick(&["centroid", "mmd", "psi"]),
+                "threshold": threshold,
+                "baseline": self.pick(&["30d", "[2026-01-01,2026-02-01)", "(,\"2026-01-01 00:00:00+01\"]"]),
+                "window": "7d",
+            }),
+            6 => {
+                json!({"type": "change_point_detected", "min_severity": 0.8, "hazard": 0.001, "threshold": 0.9})
+            }
             _ => json!({"type": "custom_query", "sql": self.word()}),
+        };
+        for optional in ["fdr", "metric", "source", "hazard"] {
+            if self.one_in(2) {
+                condition.as_object_mut().unwrap().remove(optional);
+            }
+        }
+        condition
+    }
+
+    fn filter(&mut self) -> Value {
+        let mut filter = Map::new();
+        if self.one_in(2) {
+            filter.insert(
+                "entity_ids".into(),
+                (0..=self.below(30)).map(|_| json!(self.word())).collect(),
+            );
+        }
+        if self.one_in(2) || filter.is_empty() {
+            filter.insert("attrs".into(), Value::Object(self.map(3)));
+        }
+        Value::Object(filter)
+    }
+
+    fn monitor(&mut self, number: usize) -> Monitor {
+        let condition = self.condition();
+        let schedule = self
+            .maybe()
+            .map(|_| self.pick(&["@daily", " 0 2 * * 1-5 "]).to_owned());
+        let interval = match schedule {
+            None => self.pick(&["1 hour", "1h", "00:05:00"]),
+            Some(_) => "1 hour",
         };
         let action = if self.one_in(2) {
             self.action()
@@ -149,11 +195,14 @@ impl Random {
             description: self.text(),
             condition,
             action,
-            check_interval: self.pick(&["1 hour", "1h", "00:05:00"]).into(),
+            check_interval: interval.into(),
+            schedule,
+            time_zone: self.pick(&["UTC", "Europe/Berlin"]).into(),
             severity: self.pick(&["low", "medium", "high", "critical"]).into(),
             cooldown: self.pick(&["1 hour", "0s", "7d"]).into(),
             space: self.maybe(),
             model: self.maybe(),
+            entity_filter: self.one_in(2).then(|| self.filter()),
         }
     }
 
@@ -174,6 +223,58 @@ fn what_is_printed_reads_as_the_same() {
         assert_eq!(read, declaration, "seed {seed}:\n{printed}");
         assert_eq!(print(&read), printed, "seed {seed}");
     }
+}
+
+/// Functions of SQL take parts of a declaration as JSON: what TOML gave is taken, and stays as it is.
+#[test]
+fn json_is_read_as_toml_is() {
+    for seed in 0..3000 {
+        for monitor in Random(seed).declaration().monitors {
+            assert_eq!(
+                condition(&monitor.condition),
+                Ok(monitor.condition),
+                "seed {seed}"
+            );
+            assert_eq!(action(&monitor.action), Ok(monitor.action), "seed {seed}");
+            if let Some(filter) = monitor.entity_filter {
+                assert_eq!(entity_filter(&filter), Ok(filter), "seed {seed}");
+            }
+        }
+    }
+}
+
+/// Any JSON is read or refused; nothing panics, and what is read is what TOML would have given.
+#[test]
+fn any_json_is_survived() {
+    let (mut read, mut refused) = (0, 0);
+    for seed in 0..20_000 {
+        let mut random = Random(seed);
+        let mut given = random.condition();
+        let keys: Vec<String> = given.as_object().unwrap().keys().cloned().collect();
+        let key = random.pick(&keys);
+        match random.below(4) {
+            0 => drop(given.as_object_mut().unwrap().remove(&key)),
+            1 => given[random.text()] = random.value(2),
+            2 => given[key] = Value::Null,
+            _ => given[key] = random.value(2),
+        }
+        match condition(&given) {
+            Ok(kept) => {
+                assert_eq!(condition(&kept), Ok(kept), "seed {seed}: {given}");
+                read += 1;
+            }
+            Err(error) => {
+                assert!(
+                    error.message.starts_with("condition")
+                        || error.message.starts_with("unknown key condition"),
+                    "seed {seed}: {}",
+                    error.message
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(read > 1000 && refused > 1000, "{read} {refused}");
 }
 
 /// The order in which JSON keys arrive, which PostgreSQL's jsonb changes, is not that in which they are
