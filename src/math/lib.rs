@@ -6,9 +6,11 @@
 pub mod align;
 pub mod anchors;
 pub mod bitemporal;
+pub mod bocpd;
 pub mod boundary;
 pub mod calculus;
 pub mod changepoints;
+pub mod fdr;
 mod gain;
 mod gram;
 pub mod hurst;
@@ -20,6 +22,8 @@ pub mod pca;
 mod pelt;
 mod penalty;
 mod reference;
+pub mod significance;
+mod special;
 pub mod stats;
 
 pub use path::{Error, Path};

@@ -1,0 +1,207 @@
+//! The run lengths that are followed, and their posterior: the recursion of Adams and MacKay.
+//!
+//! Run k, of the points from `start` on, has the normal-inverse-gamma posterior of mean, `kappa` pseudo-observations,
+//! and the variance that all runs share, since it is learned from differences: so the next point has
+//! a Student t distribution of `freedom` degrees around the mean, with `1 + 1 / kappa` times the variance.
+//! The first of the runs is the one since the last reported change, and is never dropped.
+
+use super::noise::Estimate;
+use super::rows::{Rows, width};
+
+/// What a state takes at most, as long as that gives `FEWEST` runs.
+const BUDGET_BYTES: usize = 48 << 10;
+/// What the runs' neighbours in a state take, but for the points kept.
+const OTHER_BYTES: usize = 2304;
+const FEWEST: usize = 8;
+const MOST: usize = 512;
+/// What a run takes beside its mean.
+pub(super) const RUN_BYTES: usize = 40;
+
+/// The squared normal number that 500 points of noise, judged again with every point, exceed in 1 % of all cases.
+const SQUARED_NORMAL: f64 = 19.0;
+/// What the default hazard outweighs of that itself.
+const HAZARD_SHARE: f64 = 11.0;
+
+/// How many runs are followed.
+pub(super) fn most_runs(dims: usize) -> usize {
+    let left = BUDGET_BYTES.saturating_sub(OTHER_BYTES + 16 * dims);
+    (left / (RUN_BYTES + dims * width(dims))).clamp(FEWEST, MOST)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Run {
+    /// Number of points before it.
+    pub start: u64,
+    pub start_ts: i64,
+    /// What its prior mean counts for, in points: 0 for the first run, whose mean is that of its points.
+    pub prior_weight: f64,
+    /// Logarithm of the posterior probability.
+    pub log_weight: f64,
+    /// Logarithm of how much better its points are explained by it than by the first run.
+    pub log_bayes_factor: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Runs {
+    pub dims: usize,
+    /// By start.
+    pub runs: Vec<Run>,
+    pub means: Rows,
+}
+
+/// What the prior mean of a new run counts for, so that the shift before it has `variance / weight`.
+///
+/// With `d` effective dimensions, one direction may hold `1/sqrt d` of the variance and the others next to nothing
+/// each. The square of such noise exceeds its mean by the factor x with the probability that a squared normal number
+/// exceeds `1 + sqrt d x`, so that is what the prior has to outweigh.
+fn prior_weight(dims: f64) -> f64 {
+    (HAZARD_SHARE / dims - SQUARED_NORMAL / dims.sqrt())
+        .exp()
+        .min(1.0)
+}
+
+impl Runs {
+    pub fn new(dims: usize) -> Self {
+        Runs {
+            dims,
+            runs: Vec::new(),
+            means: Rows::new(dims),
+        }
+    }
+
+    pub fn run(&self, i: usize) -> Run {
+        self.runs[i]
+    }
+
+    /// The probability of the runs but the first.
+    pub fn probability(&self) -> f64 {
+        let others: f64 = self.runs.iter().skip(1).map(|r| r.log_weight.exp()).sum();
+        others.min(1.0)
+    }
+
+    pub fn posterior(&self) -> Vec<(u64, f64)> {
+        self.runs.iter().map(|r| (r.start, r.log_weight.exp())).collect()
+    }
+
+    pub fn most_probable_start(&self) -> u64 {
+        let best = self
+            .runs
+            .iter()
+            .max_by(|a, b| a.log_weight.total_cmp(&b.log_weight));
+        best.map_or(0, |r| r.start)
+    }
+
+    /// The most probable of the runs but the first.
+    pub fn most_probable_change(&self) -> Option<usize> {
+        (1..self.runs.len()).max_by(|&a, &b| self.runs[a].log_weight.total_cmp(&self.runs[b].log_weight))
+    }
+
+    /// Takes a point in: `at` says how many came before it, and its time. Without an estimate of the noise nothing
+    /// is judged yet.
+    pub fn observe(&mut self, y: &[f64], at: (u64, i64), hazard: f64, estimate: Option<&Estimate>) {
+        let (points, ts) = at;
+        if self.runs.is_empty() {
+            self.means.push_zero(self.dims);
+            self.begin(points, ts, 0.0, 0.0);
+        } else if let Some(estimate) = estimate {
+            self.means.push_copy(0, self.dims);
+            // Its share of the hazard, and of the factor that all others get below.
+            let odds = hazard.ln() - (-hazard).ln_1p();
+            self.begin(points, ts, prior_weight(estimate.dims), odds);
+        }
+        let mut of_first = 0.0;
+        for (i, run) in self.runs.iter_mut().enumerate() {
+            let kappa = run.prior_weight + (points - run.start) as f64;
+            let square = self.means.absorb(i, y, 1.0 / (kappa + 1.0));
+            let Some(estimate) = estimate else { continue };
+            let log_density = log_density(square, kappa, estimate);
+            if i == 0 {
+                of_first = log_density;
+            }
+            run.log_weight += log_density;
+            run.log_bayes_factor += log_density - of_first;
+        }
+        self.normalise();
+        if self.runs.len() > most_runs(self.dims) {
+            self.drop_one();
+        }
+    }
+
+    fn begin(&mut self, start: u64, start_ts: i64, prior_weight: f64, log_weight: f64) {
+        self.runs.push(Run {
+            start,
+            start_ts,
+            prior_weight,
+            log_weight,
+            log_bayes_factor: 0.0,
+        });
+    }
+
+    fn normalise(&mut self) {
+        let most = self
+            .runs
+            .iter()
+            .map(|r| r.log_weight)
+            .fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = self.runs.iter().map(|r| (r.log_weight - most).exp()).sum();
+        let log_total = most + total.ln();
+        self.runs.iter_mut().for_each(|r| r.log_weight -= log_total);
+    }
+
+    /// Drops the least probable run of the older half: a new one has had no time to show what it is good for.
+    fn drop_one(&mut self) {
+        let older = 1..self.runs.len().div_ceil(2).max(2);
+        let least = older.min_by(|&a, &b| self.runs[a].log_weight.total_cmp(&self.runs[b].log_weight));
+        if let Some(least) = least {
+            self.remove(least);
+            self.normalise();
+        }
+    }
+
+    fn remove(&mut self, i: usize) {
+        self.runs.remove(i);
+        self.means.remove(i, self.dims);
+    }
+
+    /// Takes a run for a continuation of the first one.
+    pub fn join(&mut self, i: usize) {
+        let (a, b) = (self.runs[0].log_weight, self.runs[i].log_weight);
+        self.runs[0].log_weight = a.max(b) + (-(a - b).abs()).exp().ln_1p();
+        self.remove(i);
+    }
+
+    /// Makes a run the first and only one. The squared distance of its mean from that of the points before it.
+    pub fn begin_anew(&mut self, i: usize, points: u64) -> f64 {
+        let run = self.runs[i];
+        let (first, this) = (self.means.get(0, self.dims), self.means.get(i, self.dims));
+        let all = (points - self.runs[0].start) as f64;
+        let after = (points - run.start) as f64;
+        // The first run's mean is (all - after) of `before` and `after` of `mean`; this run's is prior_weight of
+        // `before` and `after` of `mean`.
+        let before_weight = all - after - run.prior_weight;
+        let mut square = 0.0;
+        let mut mean = vec![0.0; self.dims];
+        for ((mean, first), this) in mean.iter_mut().zip(first).zip(this) {
+            let before = (all * first - (run.prior_weight + after) * this) / before_weight;
+            let shift = (this - before) * (run.prior_weight + after) / after;
+            *mean = before + shift;
+            square += shift * shift;
+        }
+        self.runs = vec![Run {
+            prior_weight: 0.0,
+            log_weight: 0.0,
+            log_bayes_factor: 0.0,
+            ..run
+        }];
+        self.means.replace_all(&mean);
+        square
+    }
+}
+
+/// Up to what is the same for all runs.
+fn log_density(square: f64, kappa: f64, noise: &Estimate) -> f64 {
+    let spread = 1.0 + 1.0 / kappa;
+    let d = noise.dims;
+    let distance = square * d / (noise.variance * spread);
+    -0.5 * d * spread.ln() - 0.5 * (noise.freedom + d) * (distance / noise.freedom).ln_1p()
+}
