@@ -36,6 +36,11 @@ extension_sql_file!(
     requires = ["stats"]
 );
 extension_sql_file!(
+    "../sql/install/43_significance.sql",
+    name = "significance",
+    requires = ["changepoints"]
+);
+extension_sql_file!(
     "../sql/install/50_plot.sql",
     name = "plot",
     requires = ["changepoints"]
