@@ -52,8 +52,8 @@ psql: ## a session in it
 bench: ## benches of speed against stated bars
 	@scripts/bench.sh $(BENCH)
 
-soak: ## long proofs: exactly once under faults, views never wrong, the life of workers (ROUNDS=60 MINUTES=30)
-	@scripts/soak.sh "$(ROUNDS)" "$(MINUTES)"
+soak: ## long proofs: exactly once, views never wrong, no alert lost, the life of workers (ROUNDS=60 MINUTES=30 KILLS=50)
+	@scripts/soak.sh "$(ROUNDS)" "$(MINUTES)" "$(KILLS)"
 
 lint: ## formatting and clippy, warnings as errors
 	@scripts/lint.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The long proofs: rounds of faults (default 60) while sources are read, minutes (default 30) of everything at once that can
-# happen to views, and the long form of the tests of workers.
+# happen to views, kills (default 50) of processes and the server while monitors look, and the long form of the tests of
+# workers.
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 
 main() {
@@ -17,6 +18,8 @@ main() {
     "$VENV/bin/python" "$ROOT/pg_test/py/soak.py" "${1:-60}" || die "not exactly once: see above."
     say "Never wrong: ${2:-30} minutes of writes, refreshes and faults under views of all types"
     "$VENV/bin/python" "$ROOT/pg_test/py/soak_views.py" "${2:-30}" || die "a view was wrong: see above."
+    say "No alert lost, none with two ids: ${3:-50} kills while monitors look and webhooks are sent"
+    "$VENV/bin/python" "$ROOT/pg_test/py/soak_monitors.py" "${3:-50}" || die "alerts were wrong: see above."
     say "The life of workers, 100 times each"
     CVX_TEST_ROUNDS=100 "$VENV/bin/python" -m pytest "$ROOT/pg_test/py/test_workers.py" -q -p no:cacheprovider --durations=10 ||
         die "a worker did not live or end as it should: see above."
