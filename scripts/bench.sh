@@ -4,11 +4,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 
 main() {
     local name missed=()
-    [ "$#" -gt 0 ] || set -- changepoints aggregate ingest align kafka s3 postgres_copy footprint view_lookup view_marking view_refresh point_in_time
+    [ "$#" -gt 0 ] || set -- changepoints aggregate ingest align kafka s3 postgres_copy footprint view_lookup view_marking view_refresh point_in_time \
+        monitor_evaluate monitor_latency monitor_cost
     for name in "$@"; do [ -f "$ROOT/benches/$name.py" ] || die "there is no bench '$name' in benches/."; done
     ensure_setup test
     build_extension
-    build_kafka_mock
+    build_peers
     trap cluster_stop EXIT
     cluster_start bench
     CVX_TEST_DATA=$(readable_by_server "$ROOT/demo/data")

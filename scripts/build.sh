@@ -17,16 +17,18 @@ readonly PGRX_FLAGS='target."cfg(all(target_family = \"unix\", not(target_os = \
 # The features of cvx-sources that the extension is built with.
 readonly CONNECTORS=cvx-sources/kafka,cvx-sources/postgres,cvx-sources/s3
 
-# A Kafka broker for tests and benches; exports CVX_KAFKA_MOCK.
-build_kafka_mock() {
-    with_lock build step kafka-mock "Building the Kafka broker of the tests" cargo_kafka_mock ||
-        die "the Kafka broker of the tests did not build." "The compiler's message stands above."
+# What the tests run beside the server: a Kafka broker, for benches too, and README.md's listener in Rust.
+build_peers() {
+    with_lock build step peers "Building the Kafka broker of the tests, and a listener" cargo_peers ||
+        die "what the tests run beside the server did not build." "The compiler's message stands above."
     CVX_KAFKA_MOCK=$CARGO_TARGET_DIR/release/examples/kafka_mock
-    export CVX_KAFKA_MOCK
+    CVX_LISTEN_ALERTS=$CARGO_TARGET_DIR/release/examples/listen_alerts
+    export CVX_KAFKA_MOCK CVX_LISTEN_ALERTS
 }
 
-cargo_kafka_mock() {
-    cd "$ROOT" && cargo --config "$PGRX_FLAGS" build --release -p cvx-sources --features "$CONNECTORS" --example kafka_mock
+cargo_peers() {
+    cd "$ROOT" && cargo --config "$PGRX_FLAGS" build --release -p cvx-sources --features "$CONNECTORS" \
+        --example kafka_mock --example listen_alerts
 }
 
 # Installs into the machine's server, with sudo where its folders are not ours to write.

@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 main() {
     ensure_setup test
     build_extension
-    build_kafka_mock
+    build_peers
     trap cluster_stop EXIT
     cluster_start soak
     export CVX_PG_BIN=$PRIVATE_BIN CVX_TEST_DATA CVX_TEST_FILES=$STAGE/soak-files PYTHONDONTWRITEBYTECODE=1

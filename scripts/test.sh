@@ -150,7 +150,7 @@ main() {
         rm -rf "$CVX_TEST_FILES"
         mkdir -p "$CVX_TEST_FILES"
         export CVX_TEST_DATA CVX_TEST_FILES CVX_PG_BIN=$PRIVATE_BIN
-        build_kafka_mock
+        build_peers
     fi
     for part in "$@"; do "part_$part"; done
     if [ -n "${CVX_SERVER_LOG:-}" ] && grep -qE 'was terminated by signal|PANIC:' "$CVX_SERVER_LOG"; then
