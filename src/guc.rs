@@ -1,9 +1,11 @@
 //! Every setting: private, with its default, bounds and the reason for them; read through the functions below.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::time::Duration;
 
+use cvx_webhooks::Policy;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
-use pgrx::pg_sys;
+use pgrx::{pg_guard, pg_sys};
 
 /// What happens to a row that names another model than the one registered for its space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -43,6 +45,15 @@ static INGEST_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_INGEST_KB
 /// Nothing else of the server's environment: it holds what is none of a source's business.
 static SOURCE_ENVIRONMENT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"CVX_*"));
 
+/// None: public addresses over https, and no others.
+static WEBHOOK_ALLOWED_HOSTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// Receivers are expected to take note and answer, not to work.
+const DEFAULT_WEBHOOK_MS: i32 = 10_000;
+const LEAST_WEBHOOK_MS: i32 = 100;
+const MOST_WEBHOOK_MS: i32 = 300_000;
+static WEBHOOK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_WEBHOOK_MS);
+
 /// Whether background workers run.
 pub fn workers() -> bool {
     WORKERS.get()
@@ -64,6 +75,41 @@ pub fn may_read_environment(name: &str) -> bool {
             Some(prefix) => name.starts_with(prefix),
             None => !pattern.is_empty() && pattern == name,
         })
+}
+
+/// Where webhooks may go, as cvx_webhooks::Policy reads it.
+pub fn webhook_allowed_hosts() -> String {
+    let hosts = WEBHOOK_ALLOWED_HOSTS.get().unwrap_or_default();
+    hosts.to_string_lossy().into_owned()
+}
+
+/// How long one attempt to send a webhook may take.
+pub fn webhook_timeout() -> Duration {
+    Duration::from_millis(WEBHOOK_TIMEOUT.get().unsigned_abs().into())
+}
+
+/// Refuses a list that is malformed. At the start of the server it is taken, and nothing is sent: without it, more
+/// would be allowed than was meant.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_allowed_hosts(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: a C string, or none; and a text that PostgreSQL copies before it frees its own.
+    unsafe {
+        if pg_sys::process_shared_preload_libraries_in_progress || (*value).is_null() {
+            return true;
+        }
+        let problem = match Policy::parse(&CStr::from_ptr(*value).to_string_lossy()) {
+            Ok(_) => return true,
+            Err(problem) => problem.to_string(),
+        };
+        if let Ok(text) = CString::new(problem) {
+            pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(text.as_ptr());
+        }
+        false
+    }
 }
 
 pub fn model_mismatch() -> ModelMismatch {
@@ -134,6 +180,30 @@ pub fn init() {
         &SOURCE_ENVIRONMENT,
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
+    );
+    // SAFETY: the hook is guarded.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"cvx.webhook_allowed_hosts",
+            c"Hosts that webhooks may be sent to, separated by commas.",
+            c"Names, *.example.com, IP addresses and networks such as 10.0.0.0/8, each with or without :port. Empty: all with public addresses, over https. Internal addresses are allowed only to names that stand here in full and to addresses that do.",
+            &WEBHOOK_ALLOWED_HOSTS,
+            GucContext::Sighup,
+            GucFlags::SUPERUSER_ONLY,
+            Some(check_allowed_hosts),
+            None,
+            None,
+        );
+    }
+    GucRegistry::define_int_guc(
+        c"cvx.webhook_timeout",
+        c"How long one attempt to send a webhook may take.",
+        c"From looking up the host's name to reading the answer's status.",
+        &WEBHOOK_TIMEOUT,
+        LEAST_WEBHOOK_MS,
+        MOST_WEBHOOK_MS,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
     );
     // SAFETY: a C string that lives for ever.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"cvx".as_ptr()) };

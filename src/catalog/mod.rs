@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod alignment;
 pub mod dead_letter;
+pub mod delivery;
 pub mod embedding;
 pub mod history;
 pub mod model;

@@ -191,30 +191,31 @@ pub fn next_time(cron: Option<&str>, time_zone: &str) -> Result<Option<i64>, Err
 
 /// The values of the secrets that a configuration refers to, as far as its owner may use them.
 pub fn resolve_secrets(config: &SourceConfig, owner: pg_sys::Oid) -> Result<Secrets, ErrorReport> {
-    config
-        .secrets()
-        .into_iter()
-        .map(|reference| {
-            let value = match &reference {
-                SecretRef::Secret(name) => {
-                    let found = rights::as_extension_owner(|| secret::load(name))?;
-                    let Some((secret_owner, value)) = found else {
-                        return Err(Error::UnknownSecret { name: name.clone() }.into());
-                    };
-                    if !rights::acts_for(owner, &secret_owner) {
-                        return Err(Error::NotOwner {
-                            kind: "secret",
-                            name: name.clone(),
-                        }
-                        .into());
-                    }
-                    value
-                }
-                SecretRef::Env(name) => environment(name)?,
-            };
-            Ok((reference, value))
-        })
-        .collect()
+    let values = config.secrets().into_iter().map(|reference| {
+        let value = resolve_secret(&reference, owner)?;
+        Ok((reference, value))
+    });
+    values.collect()
+}
+
+/// What a reference stands for, if its owner may use it.
+pub fn resolve_secret(reference: &SecretRef, owner: pg_sys::Oid) -> Result<String, ErrorReport> {
+    let name = match reference {
+        SecretRef::Secret(name) => name,
+        SecretRef::Env(name) => return environment(name),
+    };
+    let found = rights::as_extension_owner(|| secret::load(name))?;
+    let Some((secret_owner, value)) = found else {
+        return Err(Error::UnknownSecret { name: name.clone() }.into());
+    };
+    if !rights::acts_for(owner, &secret_owner) {
+        return Err(Error::NotOwner {
+            kind: "secret",
+            name: name.clone(),
+        }
+        .into());
+    }
+    Ok(value)
 }
 
 fn environment(name: &str) -> Result<String, ErrorReport> {

@@ -44,12 +44,15 @@ impl Shared {
     }
 }
 
+/// Called from any thread.
+type Notify = Arc<dyn Fn() + Send + Sync>;
+
 /// Sends requests on threads of its own, which start as they are needed.
-pub struct Sender<N> {
+pub struct Sender {
     shared: Arc<Shared>,
     feed: Feed<(i64, Outcome)>,
     outcomes: Receiver<(i64, Outcome)>,
-    notify: N,
+    notify: Notify,
     capacity: usize,
     in_flight: usize,
     client: Option<Client>,
@@ -63,15 +66,15 @@ struct Client {
     agent: Agent,
 }
 
-impl<N: Fn() + Send + Sync + Clone + 'static> Sender<N> {
+impl Sender {
     /// Up to so many requests at a time. `notify` is called from a thread when there is an outcome.
-    pub fn new(capacity: usize, notify: N) -> Self {
+    pub fn new(capacity: usize, notify: impl Fn() + Send + Sync + 'static) -> Self {
         let (feed, outcomes) = channel();
         Sender {
             shared: Arc::default(),
             feed,
             outcomes,
-            notify,
+            notify: Arc::new(notify),
             capacity,
             in_flight: 0,
             client: None,
@@ -151,7 +154,7 @@ impl<N: Fn() + Send + Sync + Clone + 'static> Sender<N> {
         let worker = Worker {
             shared: Arc::clone(&self.shared),
             feed: self.feed.clone(),
-            notify: self.notify.clone(),
+            notify: Arc::clone(&self.notify),
         };
         thread::Builder::new()
             .name(String::from("cvx webhook"))
@@ -161,7 +164,7 @@ impl<N: Fn() + Send + Sync + Clone + 'static> Sender<N> {
     }
 }
 
-impl<N> Drop for Sender<N> {
+impl Drop for Sender {
     /// Threads end when they are done with what they do.
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
@@ -172,13 +175,13 @@ impl<N> Drop for Sender<N> {
     }
 }
 
-struct Worker<N> {
+struct Worker {
     shared: Arc<Shared>,
     feed: Feed<(i64, Outcome)>,
-    notify: N,
+    notify: Notify,
 }
 
-impl<N: Fn()> Worker<N> {
+impl Worker {
     fn work(self) {
         while let Some(job) = self.next() {
             let sent = AssertUnwindSafe(|| send::send(&job.agent, &job.request));

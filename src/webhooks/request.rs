@@ -70,25 +70,20 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What the message itself needs, and what would make two requests of one or send it elsewhere.
-const RESERVED: [&str; 17] = [
-    "accept-encoding",
+/// What frames the request, or says which alert it carries and who signed it.
+const RESERVED: [&str; 12] = [
     "connection",
     "content-encoding",
     "content-length",
     "content-type",
     "expect",
     "host",
-    "http2-settings",
     "idempotency-key",
-    "keep-alive",
-    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
     "user-agent",
-    "via",
 ];
 
 /// Whether a user may set this header.

@@ -12,6 +12,7 @@ mod refresh;
 mod run;
 mod scheduler;
 pub mod shared;
+mod webhook;
 
 use pgrx::prelude::*;
 
