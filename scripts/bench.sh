@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the benches named as arguments (default: all of benches/*.py but the harness) against a throwaway server.
+# Runs the benches named as arguments (default: all that are listed here) against a throwaway server.
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 
 main() {

@@ -157,6 +157,16 @@ class TestConditions:
             np.testing.assert_allclose(raised[key], severity, rtol=1e-9)
         assert all(it["threshold"] == 0.5 and it["condition"] == "change_point_detected" for it in alerts(conn, "m"))
 
+    def test_of_all_spaces(self, conn):
+        """A monitor that names none looks at each; entities of one id in two spaces are two."""
+        for name, hours in (("s", 5), ("t", 1), ("u", 9)):
+            source = space_source(conn, name)
+            source.write("a", [now() - hours * HOUR], np.ones((1, DIMS)))
+        create(conn, "m", {"type": "silence_exceeds", "duration": "2 hours"})
+        findings = evaluate(conn, "m")
+        assert [it["entity_id"] for it in findings] == ["a", "a"]
+        assert {it["space"] for it in alerts(conn, "m")} == {"s", "u"}
+
     def test_reject_ratio(self, conn):
         run = """INSERT INTO cvx.sync_run (source, space_id, kind, state, started_at, finished_at, records_read, records_rejected)
                  VALUES (%s, 1, 'sync', 'done', now() - %s * interval '1 hour', now() - %s * interval '1 hour', %s, %s)"""
@@ -273,7 +283,11 @@ class TestViews:
 
     FITTING = [
         ({"type": "drift_exceeds", "window": "7 days"}, {"features": ["drift"], "window": "7 days"}, "drift"),
-        ({"type": "drift_exceeds", "window": "7 days", "metric": "l2"}, {"features": ["drift_l2"], "window": "7 days"}, "drift_l2"),
+        (
+            {"type": "drift_exceeds", "window": "7 days", "metric": "l2"},
+            {"features": ["drift"], "window": "7 days", "metric": "l2"},
+            "drift",
+        ),
         ({"type": "velocity_exceeds"}, {"features": ["speed"]}, "speed"),
     ]
     FITTING_NOT = [
