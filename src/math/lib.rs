@@ -21,6 +21,7 @@ mod path;
 pub mod pca;
 mod pelt;
 mod penalty;
+pub mod population;
 mod reference;
 pub mod significance;
 mod special;

@@ -11,7 +11,7 @@
 //! of the points, which is what makes few points in many dimensions work; the third as its unbiased estimate.
 
 use crate::Path;
-use crate::kernels::{dot, squared_distance};
+use crate::kernels::{dot, dot_f64, squared_distance};
 use crate::special::{f_upper_tail, gamma_p, gamma_quantile};
 use crate::stats::Metric;
 
@@ -20,7 +20,7 @@ pub const MIN_POINTS: usize = 4;
 /// Share of the differences, the largest, that the noise leaves out.
 const TRIMMED: f64 = 0.1;
 /// Points from which the shape of the noise is taken, evenly spread where there are more.
-const SHAPE_POINTS: usize = 48;
+const SHAPE_POINTS: usize = 32;
 /// Squared distances of normalised points below this are rounding of their single-precision coordinates.
 const ROUNDING: f64 = 1e-14;
 
@@ -89,20 +89,15 @@ fn p_value(path: &Path, distance: &Distance, step: (usize, usize), apart: std::o
     if noise == 0.0 {
         return 0.0;
     }
-    let shape = Shape::of(path, distance);
+    let n = path.len().min(SHAPE_POINTS);
+    let chosen: Vec<usize> = (0..n).map(|i| i * (path.len() - 1) / (n - 1)).collect();
+    let gram = centred_gram(n, |i, j| distance.squared(chosen[i], chosen[j]));
+    let shape = Shape::of(&gram, n - 1, path.dims);
     let (bias, efficiency) = trimming(shape.freedom, kept);
     let ratio = moved * (shape.shift + (1.0 - shape.shift) * bias) / noise;
-    if ratio <= shape.shift {
-        return 1.0;
-    }
     // Successive differences overlap: n of them are worth this many independent ones (von Neumann 1941).
-    let differences = 2.0 * (points - 1.0).powi(2) / (3.0 * points - 4.0) * efficiency;
-    let denominator = shape.dimension * differences * (1.0 - shape.shift / ratio).powi(2);
-    f_upper_tail(
-        (ratio - shape.shift) / (1.0 - shape.shift),
-        shape.freedom,
-        denominator,
-    )
+    let differences = 2.0 * (points - 1.0).powi(2) / (3.0 * points - 4.0);
+    shape.upper_tail(ratio, differences * efficiency)
 }
 
 /// The mean without the largest tenth (none of fewer than ten), and the share that was kept.
@@ -134,7 +129,7 @@ fn trimming(freedom: f64, kept: f64) -> (f64, f64) {
 
 /// The law of `Σ λ χ²₁` with mean 1: `shift + (1 - shift) χ² / freedom`.
 #[derive(Debug)]
-struct Shape {
+pub(crate) struct Shape {
     /// Effective dimension `(tr Σ)² / tr Σ²`.
     dimension: f64,
     shift: f64,
@@ -142,34 +137,51 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(path: &Path, distance: &Distance) -> Self {
-        let n = path.len().min(SHAPE_POINTS);
-        let chosen: Vec<usize> = (0..n).map(|i| i * (path.len() - 1) / (n - 1)).collect();
-        let (gram, trace) = centred_gram(n, |i, j| distance.squared(chosen[i], chosen[j]));
-        let freedom = (n - 1) as f64;
+    /// From the Gram matrix of residuals with so many degrees of freedom, in so many dimensions.
+    pub(crate) fn of(gram: &[f64], freedom: usize, dims: usize) -> Self {
+        let n = gram.len().isqrt();
+        let freedom = freedom as f64;
+        let trace: f64 = gram.iter().step_by(n + 1).sum();
         // Powers of the matrix scaled so that its trace is the number of degrees of freedom.
         let scale = freedom / trace;
-        let (second, third) = powers(&gram, n);
+        let (second, third) = powers(gram, n);
         let (second, third) = (second * scale.powi(2), third * scale.powi(3));
 
         let share = second / freedom.powi(2);
         let dimension = (freedom + 1.0 - 2.0 * share) / (freedom * share - 1.0).max(f64::MIN_POSITIVE);
-        let dimension = dimension.clamp(1.0, path.dims.max(1) as f64);
+        let dimension = dimension.clamp(1.0, dims.max(1) as f64);
         let square = 1.0 / dimension;
         // Unbiased for tr Σ³ (Fisher, Sun and Gallagher 2010), held within what tr Σ = 1 and tr Σ² allow.
-        let cube = freedom * (third - 3.0 * second + 2.0 * freedom)
-            / ((freedom - 1.0) * (freedom - 2.0) * (freedom + 2.0) * (freedom + 4.0));
-        let cube = cube.clamp(square.powi(2), square.powf(1.5));
+        let (least, most) = (square.powi(2), square.powf(1.5));
+        let cube = if freedom > 2.0 {
+            let divisor = (freedom - 1.0) * (freedom - 2.0) * (freedom + 2.0) * (freedom + 4.0);
+            (freedom * (third - 3.0 * second + 2.0 * freedom) / divisor).clamp(least, most)
+        } else {
+            most
+        };
         Shape {
             dimension,
             shift: 1.0 - square.powi(2) / cube,
             freedom: square.powi(3) / cube.powi(2),
         }
     }
+
+    /// The probability that a variable of this law exceeds `ratio` times the mean of `copies` other ones.
+    pub(crate) fn upper_tail(&self, ratio: f64, copies: f64) -> f64 {
+        if ratio <= self.shift {
+            return 1.0;
+        }
+        let denominator = self.dimension * copies * (1.0 - self.shift / ratio).powi(2);
+        f_upper_tail(
+            (ratio - self.shift) / (1.0 - self.shift),
+            self.freedom,
+            denominator,
+        )
+    }
 }
 
-/// The Gram matrix of points around their mean from their squared distances (Torgerson 1952), and its trace.
-fn centred_gram(n: usize, squared: impl Fn(usize, usize) -> f64) -> (Vec<f64>, f64) {
+/// The Gram matrix of points around their mean from their squared distances (Torgerson 1952).
+fn centred_gram(n: usize, squared: impl Fn(usize, usize) -> f64) -> Vec<f64> {
     let mut gram = vec![0.0; n * n];
     for i in 0..n {
         for j in 0..i {
@@ -187,7 +199,7 @@ fn centred_gram(n: usize, squared: impl Fn(usize, usize) -> f64) -> (Vec<f64>, f
             *value = (means[i] + mean - grand - *value) / 2.0;
         }
     }
-    (gram, grand * n as f64 / 2.0)
+    gram
 }
 
 /// Traces of the square and the cube of a symmetric matrix.
@@ -196,7 +208,7 @@ fn powers(matrix: &[f64], n: usize) -> (f64, f64) {
     let (mut second, mut third) = (0.0, 0.0);
     for i in 0..n {
         for j in 0..=i {
-            let product = crate::kernels::dot_f64(row(i), row(j));
+            let product = dot_f64(row(i), row(j));
             if i == j {
                 second += product;
                 third += product * matrix[i * n + j];

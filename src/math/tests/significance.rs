@@ -193,7 +193,7 @@ proptest! {
         prop_assert!(same(&later));
         // Forwards and backwards are equally far; of more points the shape is taken from some.
         let backwards: Vec<f64> = as_is.chunks_exact(dims).rev().flatten().copied().collect();
-        prop_assert!(n > 48 || close(points.drift(), Points::new(&backwards, dims).drift()));
+        prop_assert!(n > 32 || close(points.drift(), Points::new(&backwards, dims).drift()));
     }
 
     #[test]
