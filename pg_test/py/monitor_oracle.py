@@ -21,7 +21,10 @@ from view_oracle import EPOCH, timestamp
 HOUR = DAY // 24
 SOON = 30
 EVENT = {"type": "emit_event"}
-COLUMNS = ("entity_id", "ts", "value", "threshold", "p_value", "severity", "message", "details", "alert_id")
+# The columns of cvx.monitors but muted_until.
+MONITORS = """name description condition action space model entity_filter severity check_interval schedule time_zone cooldown owner
+    status next_check_at last_evaluated_at last_duration findings suppressed alerts unacknowledged last_alert_at last_error
+    last_error_at hint""".split()
 
 
 @contextmanager
@@ -109,7 +112,10 @@ def alerts(conn, name: str) -> list[dict]:
 
 def monitor_row(conn, name: str) -> dict:
     with conn.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute("SELECT * FROM cvx.monitors WHERE name = %s", (name,)).fetchone()
+        # For ever muted is a time that Python does not know.
+        query = "SELECT *, muted_until::text AS muted_until FROM cvx.monitors WHERE name = %s"
+        cursor.execute(query.replace("*", ", ".join(MONITORS)), (name,))
+        return cursor.fetchone()
 
 
 def evaluated(conn, name: str, since: datetime | None = None) -> dict:

@@ -158,14 +158,15 @@ class TestConditions:
         assert all(it["threshold"] == 0.5 and it["condition"] == "change_point_detected" for it in alerts(conn, "m"))
 
     def test_of_all_spaces(self, conn):
-        """A monitor that names none looks at each; entities of one id in two spaces are two."""
+        """A monitor that names none looks at each; an entity has one alert whatever the spaces in which it is found."""
         for name, hours in (("s", 5), ("t", 1), ("u", 9)):
             source = space_source(conn, name)
             source.write("a", [now() - hours * HOUR], np.ones((1, DIMS)))
         create(conn, "m", {"type": "silence_exceeds", "duration": "2 hours"})
         findings = evaluate(conn, "m")
         assert [it["entity_id"] for it in findings] == ["a", "a"]
-        assert {it["space"] for it in alerts(conn, "m")} == {"s", "u"}
+        (raised,) = alerts(conn, "m")
+        assert raised["space"] in ("s", "u")
 
     def test_reject_ratio(self, conn):
         run = """INSERT INTO cvx.sync_run (source, space_id, kind, state, started_at, finished_at, records_read, records_rejected)
