@@ -104,6 +104,11 @@ extension_sql_file!(
     requires = ["watch_ddl"]
 );
 extension_sql_file!(
+    "../sql/install/83_population_drift.sql",
+    name = "population_drift",
+    requires = ["restore"]
+);
+extension_sql_file!(
     "../sql/install/90_grants.sql",
     name = "grants",
     requires = ["restore"],

@@ -12,6 +12,7 @@ pub mod model;
 pub mod monitor;
 pub mod pairs;
 pub mod point_in_time;
+pub mod population;
 pub mod position;
 pub mod rights;
 pub mod run;

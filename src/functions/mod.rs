@@ -9,6 +9,7 @@ mod ingest;
 mod model;
 mod plot;
 mod point_in_time;
+mod population;
 mod significance;
 mod source;
 mod space_report;
