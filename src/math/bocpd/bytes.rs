@@ -12,7 +12,7 @@
 //! | 2 + 2 + 4 | number of squares, of runs, reserved (0) |
 //! | 48 | where there is a report: ts, index, probability, run length, severity, log Bayes factor |
 //! | 8 a square | squared lengths of the last differences, oldest first |
-//! | 4 dims each | the first point, and the last points (3 at most), newest first |
+//! | 4 dims each | the first point, and the last points (5 at most), newest first |
 //! | 40 a run | start, its time, prior weight, log weight, log Bayes factor |
 //! | (8 or 4) dims a run | the means |
 

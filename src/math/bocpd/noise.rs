@@ -8,17 +8,17 @@ use crate::kernels;
 /// How many successive differences are looked back on.
 pub(super) const WINDOW: usize = 256;
 /// Differences before which there is no verdict.
-const BURN_IN: usize = 8;
+const BURN_IN: usize = 12;
 /// Share of the differences, the largest, that the robust scale leaves out.
 const TRIMMED: f64 = 0.1;
 /// A difference weighs no more than one of this many times the usual square.
 const MOST_WEIGHT: f64 = 8.0;
 /// Pairs of one dimension that are taken as seen before any is.
-const PRIOR_PAIRS: f64 = 2.0;
-/// Pairs over which the number of dimensions is remembered.
-const PAIRS: f64 = 1024.0;
-/// Points of the past that are needed to form two differences that share none.
-pub(super) const KEPT: usize = 3;
+const PRIOR_PAIRS: f64 = 3.0;
+/// Differences over which the number of dimensions is remembered.
+const REMEMBERED: f64 = 1024.0;
+/// Points of the past that are kept, for differences that share none.
+pub(super) const KEPT: usize = 5;
 /// Square of the relative resolution of a float4: numbers closer than that are the same.
 const RESOLUTION: f64 = 1.0 / (1u64 << 48) as f64;
 /// Least variance, so that nothing is divided by 0; less than the square of the least float4 above 0.
@@ -106,22 +106,26 @@ impl Noise {
         self.kept.push_front(point.to_vec());
     }
 
-    /// The new difference beside the one before the last, with which it shares no point.
+    /// The new difference beside those before the last one, with which it shares no point.
     fn pair(&mut self, point: &[f32], square: f64) {
-        let [Some(a), Some(b), Some(c)] = [0, 1, 2].map(|i| self.kept.get(i)) else {
-            return;
-        };
-        let before = self.squares[self.squares.len() - 2];
         let scale = self.trimmed_mean();
-        let product = square * before;
-        if product <= 0.0 || scale <= 0.0 {
-            return;
+        let keep = 1.0 - 1.0 / REMEMBERED;
+        self.pairs *= keep;
+        self.aligned *= keep;
+        for lag in 2..KEPT {
+            let (Some(a), Some(b)) = (self.kept.get(lag - 1), self.kept.get(lag)) else {
+                return;
+            };
+            let before = self.squares[self.squares.len() - lag];
+            let product = square * before;
+            if product <= 0.0 || scale <= 0.0 {
+                continue;
+            }
+            let dot = dot_of_differences(point, &self.kept[0], a, b);
+            let weight = (square / scale).min(MOST_WEIGHT) * (before / scale).min(MOST_WEIGHT);
+            self.pairs += weight;
+            self.aligned += weight * (dot * dot / product).min(1.0);
         }
-        let dot = dot_of_differences(point, a, b, c);
-        let weight = (square / scale).min(MOST_WEIGHT) * (before / scale).min(MOST_WEIGHT);
-        let keep = 1.0 - 1.0 / PAIRS;
-        self.pairs = keep * self.pairs + weight;
-        self.aligned = keep * self.aligned + weight * (dot * dot / product).min(1.0);
     }
 }
 

@@ -5,7 +5,7 @@
 //! a Student t distribution of `freedom` degrees around the mean, with `1 + 1 / kappa` times the variance.
 //! The first of the runs is the one since the last reported change, and is never dropped.
 
-use super::noise::Estimate;
+use super::noise::{Estimate, KEPT};
 use super::rows::{Rows, width};
 
 /// What a state takes at most, as long as that gives `FEWEST` runs.
@@ -17,14 +17,14 @@ const MOST: usize = 512;
 /// What a run takes beside its mean.
 pub(super) const RUN_BYTES: usize = 40;
 
-/// The squared normal number that 500 points of noise, judged again with every point, exceed in 1 % of all cases.
-const SQUARED_NORMAL: f64 = 19.0;
-/// What the default hazard outweighs of that itself.
-const HAZARD_SHARE: f64 = 11.0;
+/// The square of a normal number that noise hardly ever exceeds, judged anew with each of 500 points.
+const RAREST: f64 = 24.0;
+/// What the default hazard outweighs of it.
+const OF_HAZARD: f64 = 11.0;
 
 /// How many runs are followed.
 pub(super) fn most_runs(dims: usize) -> usize {
-    let left = BUDGET_BYTES.saturating_sub(OTHER_BYTES + 16 * dims);
+    let left = BUDGET_BYTES.saturating_sub(OTHER_BYTES + 4 * (KEPT + 1) * dims);
     (left / (RUN_BYTES + dims * width(dims))).clamp(FEWEST, MOST)
 }
 
@@ -49,15 +49,15 @@ pub(super) struct Runs {
     pub means: Rows,
 }
 
-/// What the prior mean of a new run counts for, so that the shift before it has `variance / weight`.
+/// What the prior mean of a new run counts for: the shift before it has the variance of the noise over that.
 ///
-/// With `d` effective dimensions, one direction may hold `1/sqrt d` of the variance and the others next to nothing
-/// each. The square of such noise exceeds its mean by the factor x with the probability that a squared normal number
-/// exceeds `1 + sqrt d x`, so that is what the prior has to outweigh.
-fn prior_weight(dims: f64) -> f64 {
-    (HAZARD_SHARE / dims - SQUARED_NORMAL / dims.sqrt())
-        .exp()
-        .min(1.0)
+/// Noise of `d` effective among `dims` dimensions may have as much as the share `a` of its variance in one direction.
+/// With all else as good as constant, its square over its mean is `1 + a (z^2 - 1)`, z a normal number, and that is
+/// what the prior has to outweigh together with the hazard, up to `z^2 = RAREST`.
+fn prior_weight(d: f64, dims: usize) -> f64 {
+    let all = dims as f64;
+    let a = 1.0 / all + ((1.0 / d - 1.0 / all) * (1.0 - 1.0 / all)).max(0.0).sqrt();
+    (OF_HAZARD / d - 1.0 - a * (RAREST - 1.0)).exp().min(1.0)
 }
 
 impl Runs {
@@ -107,7 +107,7 @@ impl Runs {
             self.means.push_copy(0, self.dims);
             // Its share of the hazard, and of the factor that all others get below.
             let odds = hazard.ln() - (-hazard).ln_1p();
-            self.begin(points, ts, prior_weight(estimate.dims), odds);
+            self.begin(points, ts, prior_weight(estimate.dims, self.dims), odds);
         }
         let mut of_first = 0.0;
         for (i, run) in self.runs.iter_mut().enumerate() {
