@@ -24,7 +24,7 @@ cargo_unit_tests() {
 
 part_unit() {
     local rc=0
-    step unit "Testing the packages without PostgreSQL: config, math, plot, sources (cargo test)" cargo_unit_tests || rc=$?
+    step unit "Testing the packages without PostgreSQL: config, math, plot, sources, webhooks (cargo test)" cargo_unit_tests || rc=$?
     count unit "$(sum_of 'test result:.* \([0-9]*\) passed.*' unit)" "$(sum_of 'test result:.* \([0-9]*\) failed.*' unit)" $rc
 }
 
