@@ -54,6 +54,23 @@ const LEAST_WEBHOOK_MS: i32 = 100;
 const MOST_WEBHOOK_MS: i32 = 300_000;
 static WEBHOOK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_WEBHOOK_MS);
 
+/// Long enough for a pass over a few million rows, short enough that the next monitor does not wait for ever.
+const DEFAULT_MONITOR_MS: i32 = 30_000;
+static MONITOR_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_MONITOR_MS);
+
+/// A query that runs unattended with all rights is what an attacker looks for.
+static SUPERUSER_MONITORS: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// How long one evaluation of a monitor may take.
+pub fn monitor_timeout() -> Duration {
+    Duration::from_millis(MONITOR_TIMEOUT.get().unsigned_abs().into())
+}
+
+/// Whether queries of monitors that superusers own are run.
+pub fn superuser_monitors() -> bool {
+    SUPERUSER_MONITORS.get()
+}
+
 /// Whether background workers run.
 pub fn workers() -> bool {
     WORKERS.get()
@@ -180,6 +197,24 @@ pub fn init() {
         &SOURCE_ENVIRONMENT,
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_int_guc(
+        c"cvx.monitor_timeout",
+        c"How long one evaluation of a monitor may take.",
+        c"It is cancelled then, and its process ended a second later if that does not help.",
+        &MONITOR_TIMEOUT,
+        100,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_bool_guc(
+        c"cvx.superuser_monitors",
+        c"Lets monitors run queries of superusers.",
+        c"Queries of other roles are run with the rights of those.",
+        &SUPERUSER_MONITORS,
+        GucContext::Sighup,
+        GucFlags::default(),
     );
     // SAFETY: the hook is guarded.
     unsafe {

@@ -8,6 +8,7 @@ mod error;
 mod functions;
 mod guc;
 mod ingest;
+mod monitors;
 mod types;
 mod views;
 mod workers;
@@ -34,6 +35,11 @@ extension_sql_file!(
     "../sql/install/40_changepoints.sql",
     name = "changepoints",
     requires = ["stats"]
+);
+extension_sql_file!(
+    "../sql/install/42_bocpd.sql",
+    name = "bocpd",
+    requires = ["changepoints"]
 );
 extension_sql_file!(
     "../sql/install/43_significance.sql",
@@ -104,6 +110,11 @@ extension_sql_file!(
     requires = ["watch_ddl"]
 );
 extension_sql_file!(
+    "../sql/install/81_monitor.sql",
+    name = "monitor",
+    requires = ["restore"]
+);
+extension_sql_file!(
     "../sql/install/83_population_drift.sql",
     name = "population_drift",
     requires = ["restore"]
@@ -111,7 +122,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/90_grants.sql",
     name = "grants",
-    requires = ["restore"],
+    requires = ["monitor"],
     finalize
 );
 

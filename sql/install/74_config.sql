@@ -17,12 +17,16 @@ CREATE TABLE cvx.monitor (
     model text,
     entity_filter jsonb,
     owner name NOT NULL,
+    paused bool NOT NULL DEFAULT false,
+    pause_reason text,
+    muted_until timestamptz,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
-COMMENT ON TABLE cvx.monitor IS 'monitors as they were declared; nothing evaluates them yet';
+COMMENT ON TABLE cvx.monitor IS 'monitors as they were declared; cvx.monitors shows how they are';
 COMMENT ON COLUMN cvx.monitor.schedule IS 'cron expression; without one check_interval counts';
 COMMENT ON COLUMN cvx.monitor.entity_filter IS 'the entities that it is about, when not all: {"entity_ids": [...], "attrs": {...}}';
 COMMENT ON COLUMN cvx.monitor.owner IS 'the role with whose rights it looks, by name';
+COMMENT ON COLUMN cvx.monitor.muted_until IS 'until then it raises no alerts; infinity: until it is unmuted';
 SELECT pg_catalog.pg_extension_config_dump('cvx.monitor', '');
 SELECT pg_catalog.pg_extension_config_dump('cvx.monitor_monitor_id_seq', '');
 

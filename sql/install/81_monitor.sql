@@ -3,7 +3,6 @@
 CREATE TABLE cvx.monitor_state (
     monitor_id int PRIMARY KEY,
     owner_oid oid,
-    requested bool NOT NULL DEFAULT false,
     next_check_at timestamptz,
     running_since timestamptz,
     last_evaluated_at timestamptz,
@@ -81,7 +80,8 @@ CREATE TABLE cvx.delivery (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX delivery_due ON cvx.delivery (next_attempt_at);
 COMMENT ON INDEX cvx.delivery_due IS 'what is to be sent next';
-COMMENT ON TABLE cvx.delivery IS 'webhooks that are still to be sent; a copy of this database has none';
+COMMENT ON TABLE cvx.delivery IS 'webhooks that are still to be sent, and those that failed; a copy of this database has none';
+COMMENT ON COLUMN cvx.delivery.next_attempt_at IS 'infinity: it failed, and waits for cvx.resend_alert';
 COMMENT ON COLUMN cvx.delivery.action IS 'which of the monitor''s actions, from 0';
 COMMENT ON COLUMN cvx.delivery.request IS 'the action: where to, with references to secrets, not their values';
 COMMENT ON COLUMN cvx.delivery.body IS 'what is sent, each time the same';

@@ -34,7 +34,18 @@ REVOKE ALL ON FUNCTION
     cvx.refresh_view(text, text[], bool),
     cvx.invalidate_view(text),
     cvx.create_training_set(text, regclass, text[], bool),
-    cvx.drop_training_set(text)
+    cvx.drop_training_set(text),
+    cvx.create_monitor(text, jsonb, jsonb, interval, text, interval, text, text, text, text, text, jsonb),
+    cvx.alter_monitor(text, jsonb, jsonb, interval, text, interval, text, text, text, text, text, jsonb),
+    cvx.drop_monitor(text),
+    cvx.pause_monitor(text),
+    cvx.resume_monitor(text),
+    cvx.mute_monitor(text, interval),
+    cvx.unmute_monitor(text),
+    cvx.evaluate_monitor(text),
+    cvx.test_monitor(text),
+    cvx.acknowledge_alert(bigint, text),
+    cvx.resend_alert(bigint)
 FROM PUBLIC;
 
 CREATE FUNCTION cvx.grant_read(role regrole) RETURNS void
@@ -48,7 +59,8 @@ BEGIN
             MESSAGE = format('role %s does not exist', grant_read.role);
     END IF;
     EXECUTE format('GRANT SELECT ON cvx.space, cvx.embedding, cvx.model_version, cvx.alignment, cvx.sync_run, cvx.sources, cvx.workers,
-        cvx.stat_progress_sync, cvx.views, cvx.invalidation_log, cvx.freshness_status TO %s', grant_read.role);
+        cvx.stat_progress_sync, cvx.views, cvx.invalidation_log, cvx.freshness_status,
+        cvx.monitors, cvx.alert TO %s', grant_read.role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION cvx._worker_slots() TO %s', grant_read.role);
     -- A training set is a table of whoever makes it, of what he may read.
     EXECUTE format('GRANT CREATE ON SCHEMA cvx_training TO %s', grant_read.role);
@@ -58,7 +70,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx.grant_read(regrole) IS
-    'lets a role read spaces, embeddings, models, runs, and what sources, views and workers do, and make training sets of its own';
+    'lets a role read spaces, embeddings, models, runs, alerts of its monitors, and what sources, views, monitors and workers '
+    'do, and make training sets of its own';
 
 CREATE FUNCTION cvx.grant_write(role regrole) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -104,6 +117,12 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION
         cvx.create_view(text, text, text, text, text, text, jsonb, interval, jsonb, regclass, name, name, name, text),
         cvx.drop_view(text), cvx.refresh_view(text, text[], bool), cvx.invalidate_view(text) TO %s', grant_admin.role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION
+        cvx.create_monitor(text, jsonb, jsonb, interval, text, interval, text, text, text, text, text, jsonb),
+        cvx.alter_monitor(text, jsonb, jsonb, interval, text, interval, text, text, text, text, text, jsonb),
+        cvx.drop_monitor(text), cvx.pause_monitor(text), cvx.resume_monitor(text), cvx.mute_monitor(text, interval),
+        cvx.unmute_monitor(text), cvx.evaluate_monitor(text), cvx.test_monitor(text),
+        cvx.acknowledge_alert(bigint, text), cvx.resend_alert(bigint) TO %s', grant_admin.role);
     EXECUTE format('GRANT SELECT ON cvx.source, cvx.source_position, cvx.source_state, cvx.monitor, cvx.view,
         cvx.stale TO %s', grant_admin.role);
     EXECUTE format('GRANT INSERT, UPDATE, DELETE ON cvx.model_version, cvx.alignment TO %s', grant_admin.role);
@@ -114,7 +133,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx.grant_admin(regrole) IS
-    'cvx.grant_write, and lets a role make, drop and index spaces, register and align models, declare sources, secrets and views, and '
+    'cvx.grant_write, and lets a role make, drop and index spaces, register and align models, declare sources, secrets, views and '
+    'monitors, and '
     'set cvx.model_mismatch';
 
 REVOKE ALL ON FUNCTION cvx.grant_read(regrole), cvx.grant_write(regrole), cvx.grant_admin(regrole) FROM PUBLIC;

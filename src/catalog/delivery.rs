@@ -47,29 +47,58 @@ pub struct Attempt<'a> {
     pub next: Next,
 }
 
-/// Has an action of an alert sent after this transaction's commit. One that is still waiting is due at once.
+/// Has an action of alerts sent, with what is said of each, once this transaction commits.
 ///
 /// The commit is synchronous whatever the session says: a receiver must not hear of an alert that a crash undoes, which
 /// would be raised again under another id.
-pub fn queue(alert_id: i64, action: i32, request: Value, body: &str, owner: &str) -> Result<(), ErrorReport> {
-    let insert = "INSERT INTO cvx.delivery AS d (alert_id, action, request, body, owner)
-        VALUES ($1, $2, $3, $4, $5::pg_catalog.name)
-        ON CONFLICT (alert_id, action) DO UPDATE
-        SET next_attempt_at = pg_catalog.clock_timestamp(), created_at = pg_catalog.clock_timestamp()";
-    Spi::run_with_args(
-        insert,
-        &[
-            alert_id.into(),
-            action.into(),
-            JsonB(request).into(),
-            body.into(),
-            owner.into(),
-        ],
-    )
-    .map_err(internal)?;
+pub fn queue(
+    alerts: Vec<i64>,
+    action: i32,
+    request: Value,
+    bodies: Vec<String>,
+    owner: &str,
+) -> Result<(), ErrorReport> {
+    let insert = "INSERT INTO cvx.delivery (alert_id, action, request, body, owner)
+        SELECT q.alert_id, $3, $4, q.body, $5::pg_catalog.name
+        FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) q(alert_id, body)";
+    let arguments = [
+        alerts.into(),
+        bodies.into(),
+        action.into(),
+        JsonB(request).into(),
+        owner.into(),
+    ];
+    Spi::run_with_args(insert, &arguments).map_err(internal)?;
     // SAFETY: a flag of this transaction.
     unsafe { pg_sys::ForceSyncCommit() };
     Ok(())
+}
+
+/// Has the webhooks of an alert sent again that failed, under the same id. How many there are.
+pub fn resend(alert_id: i64) -> Result<i64, ErrorReport> {
+    let query = "WITH again AS (
+            UPDATE cvx.delivery d SET next_attempt_at = pg_catalog.clock_timestamp(),
+                created_at = pg_catalog.clock_timestamp(), attempts = 0
+            WHERE d.alert_id OPERATOR(pg_catalog.=) $1 AND d.next_attempt_at OPERATOR(pg_catalog.=) 'infinity'
+            RETURNING d.action),
+        noted AS (
+            UPDATE cvx.alert a SET deliveries = (
+                SELECT pg_catalog.jsonb_agg(
+                    CASE WHEN EXISTS (SELECT FROM again g
+                              WHERE g.action::pg_catalog.text OPERATOR(pg_catalog.=)
+                                    (e.value OPERATOR(pg_catalog.->>) 'action'))
+                         THEN e.value OPERATOR(pg_catalog.||) '{\"status\": \"pending\"}' ELSE e.value END
+                    ORDER BY e.ordinality)
+                FROM pg_catalog.jsonb_array_elements(a.deliveries) WITH ORDINALITY e)
+            WHERE a.alert_id OPERATOR(pg_catalog.=) $1 AND EXISTS (SELECT FROM again))
+        SELECT pg_catalog.count(*) FROM again";
+    let found = Spi::connect_mut(|client| {
+        client
+            .update(query, None, &[alert_id.into()])?
+            .first()
+            .get_one::<i64>()
+    });
+    Ok(found.map_err(internal)?.unwrap_or_default())
 }
 
 /// The host and port of a webhook's URL as they stand in it: cheap to compute for many rows, and good enough to be fair.
@@ -134,6 +163,7 @@ fn read(row: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Due> {
 pub fn next_due() -> Result<Option<i64>, ErrorReport> {
     let query = "SELECT d.next_attempt_at FROM cvx.delivery d
         WHERE d.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+          AND d.next_attempt_at OPERATOR(pg_catalog.<) 'infinity'
         ORDER BY d.next_attempt_at LIMIT 1";
     Spi::connect(|client| {
         let rows = client.select(query, Some(1), &[])?;
@@ -156,12 +186,17 @@ pub fn settle(it: &Attempt<'_>) -> Result<bool, ErrorReport> {
     }
     note(it)?;
     let end = "DELETE FROM cvx.delivery d WHERE d.delivery_id OPERATOR(pg_catalog.=) $1";
-    let again = "UPDATE cvx.delivery d SET attempts = $2, next_attempt_at = $3, last_error = $4
+    let again =
+        "UPDATE cvx.delivery d SET attempts = $2, next_attempt_at = COALESCE($3, 'infinity'), last_error = $4
         WHERE d.delivery_id OPERATOR(pg_catalog.=) $1";
     let done = match it.next {
-        Next::Delivered | Next::Failed => Spi::run_with_args(end, &[it.delivery_id.into()]),
-        Next::Again(at) => {
-            let at = TimestampWithTimeZone::try_from(at).ok();
+        Next::Delivered => Spi::run_with_args(end, &[it.delivery_id.into()]),
+        // One that failed stays, for resend.
+        Next::Failed | Next::Again(_) => {
+            let at = match it.next {
+                Next::Again(at) => TimestampWithTimeZone::try_from(at).ok(),
+                _ => None,
+            };
             let arguments = [
                 it.delivery_id.into(),
                 it.attempts.into(),

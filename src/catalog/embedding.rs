@@ -13,6 +13,7 @@ thread_local! {
     /// A statement a space: with the space's id a constant, planning prunes to its one partition, and no other is
     /// locked.
     static TRAJECTORY_OF: Statements<i32> = Statements::default();
+    static NTH_LAST_OF: Statements<i32> = Statements::default();
     static PROVENANCE_OF: Statements<i32> = Statements::default();
     static INPUTS_OF: Statements<i32> = Statements::default();
     static VECTORS_OF: Statements<i32> = Statements::default();
@@ -84,6 +85,30 @@ pub fn trajectory(
             .get_one::<TrajectoryDatum>()
     });
     found.map_err(internal)
+}
+
+/// The time of an entity's `n`-th last point; None when it has fewer.
+pub fn nth_last(space_id: i32, entity_id: &str, n: usize) -> Result<Option<TimestampTz>, ErrorReport> {
+    let found = Spi::connect(|client| {
+        let statement = prepared(&NTH_LAST_OF, space_id, || {
+            let query = format!(
+                "SELECT e.ts FROM cvx.embedding e
+                 WHERE e.space_id OPERATOR(pg_catalog.=) {space_id} AND e.entity_id OPERATOR(pg_catalog.=) $1
+                 ORDER BY e.ts DESC OFFSET $2 LIMIT 1"
+            );
+            Ok(client
+                .prepare(
+                    query.as_str(),
+                    &[pg_sys::TEXTOID, pg_sys::INT8OID].map(PgOid::from),
+                )?
+                .keep())
+        })?;
+        let arguments = [entity_id.into(), (n.max(1) as i64 - 1).into()];
+        let mut rows = client.select(&*statement, Some(1), &arguments)?;
+        rows.next()
+            .map_or(Ok(None), |row| row.get::<TimestampWithTimeZone>(1))
+    });
+    Ok(found.map_err(internal)?.map(TimestampTz::from))
 }
 
 /// When an entity's inputs were embedded in a space, within a closed range: times and input hashes, in the order of time.

@@ -3,9 +3,11 @@
 //! Every name and operator is qualified: what these statements mean does not depend on search_path.
 
 pub mod activation;
+pub mod alert;
 pub mod alignment;
 pub mod dead_letter;
 pub mod delivery;
+pub mod detector;
 pub mod embedding;
 pub mod history;
 pub mod model;

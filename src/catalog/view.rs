@@ -320,3 +320,27 @@ pub fn insert_state(view_id: i32) -> Result<(), ErrorReport> {
         VALUES ($1, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp())";
     Spi::run_with_args(query, &[view_id.into()]).map_err(internal)
 }
+
+/// Whether a view shows all that it holds, and nothing could have changed unseen.
+pub fn is_whole(view_id: i32) -> Result<bool, ErrorReport> {
+    let query = "SELECT t.untracked_since IS NULL AND v.retention IS NULL AND v.entity_filter IS NULL
+        FROM cvx.view v JOIN cvx.view_state t ON t.view_id OPERATOR(pg_catalog.=) v.view_id
+        WHERE v.view_id OPERATOR(pg_catalog.=) $1";
+    let found = Spi::get_one_with_args::<bool>(query, &[view_id.into()]);
+    match found {
+        Err(pgrx::spi::Error::InvalidPosition) => Ok(false),
+        other => Ok(other.map_err(internal)?.unwrap_or(false)),
+    }
+}
+
+/// The entities of a view that are out of date; None when they are more than `most`, or all.
+pub fn marked_entities(view_id: i32, most: i64) -> Result<Option<Vec<String>>, ErrorReport> {
+    let query = "SELECT DISTINCT m.entity_id FROM cvx._view_marks m
+        WHERE m.view_id OPERATOR(pg_catalog.=) $1 LIMIT $2";
+    let found = Spi::connect(|client| {
+        let rows = client.select(query, None, &[view_id.into(), (most + 1).into()])?;
+        rows.map(|row| row.get::<String>(1))
+            .collect::<pgrx::spi::Result<Option<Vec<String>>>>()
+    });
+    Ok(found.map_err(internal)?.filter(|ids| ids.len() as i64 <= most))
+}

@@ -7,6 +7,7 @@ mod changepoints;
 mod embedding;
 mod ingest;
 mod model;
+mod monitor;
 mod plot;
 mod point_in_time;
 mod population;

@@ -11,6 +11,7 @@ use crate::catalog::monitor::{self, Monitor};
 use crate::catalog::rights;
 use crate::catalog::source::{self, Declared, Source};
 use crate::error::Error;
+use crate::monitors::declare as monitors;
 use crate::workers::poke;
 
 /// What was done, or would be, with one source or monitor.
@@ -57,7 +58,8 @@ fn apply_sources(wanted: &Declaration, dry_run: bool) -> Result<Vec<Done>, Error
         };
         match there.get(&it.name) {
             None => {
-                declare::check(&declared, user, &user_name).map_err(|error| in_source(&it.name, error))?;
+                declare::check(&declared, user, &user_name)
+                    .map_err(|error| in_declaration("source", &it.name, error))?;
                 if !dry_run {
                     declare::create(&declared)?;
                 }
@@ -74,7 +76,7 @@ fn apply_sources(wanted: &Declaration, dry_run: bool) -> Result<Vec<Done>, Error
             Some(before) => {
                 let owner = declare::owner_of(before)?;
                 declare::check(&declared, owner, &before.owner)
-                    .map_err(|error| in_source(&it.name, error))?;
+                    .map_err(|error| in_declaration("source", &it.name, error))?;
                 if !dry_run {
                     declare::alter(before, &declared)?;
                 }
@@ -95,38 +97,34 @@ fn apply_sources(wanted: &Declaration, dry_run: bool) -> Result<Vec<Done>, Error
     Ok(done)
 }
 
-fn in_source(name: &str, error: ErrorReport) -> ErrorReport {
+fn in_declaration(kind: &str, name: &str, error: ErrorReport) -> ErrorReport {
     let detail = error.detail().map_or_else(String::new, |it| format!(" {it}"));
-    error.set_detail(format!("In source {name:?}.{detail}"))
+    error.set_detail(format!("In {kind} {name:?}.{detail}"))
 }
 
 fn apply_monitors(wanted: Declaration, dry_run: bool) -> Result<Vec<Done>, ErrorReport> {
     let user = rights::current_user();
-    let user_name = rights::name_of(user)?;
     let there: BTreeMap<String, Monitor> = rights::as_extension_owner(monitor::all)?
         .into_iter()
         .map(|it| (it.declared.name.clone(), it))
         .collect();
     let mut done = Vec::new();
     let mut kept = BTreeSet::new();
-    for mut it in wanted.monitors {
-        it.check_interval = monitor::interval(&it.check_interval)?;
-        it.cooldown = monitor::interval(&it.cooldown)?;
-        let (action, owner) = match there.get(&it.name) {
-            None => ("created", user_name.as_str()),
-            Some(before) if !rights::acts_for(user, &before.owner) => {
-                return Err(Error::NotOwner {
-                    kind: "monitor",
-                    name: it.name,
-                }
-                .into());
-            }
-            Some(before) if before.declared == it => ("unchanged", before.owner.as_str()),
-            Some(before) => ("altered", before.owner.as_str()),
+    for it in wanted.monitors {
+        let it = monitors::normalize(it)?;
+        let action = match there.get(&it.name) {
+            None if dry_run => monitors::check(&it, user).map(|_| "created"),
+            None => monitors::create(&it).map(|_| "created"),
+            Some(before) => match monitors::check_owns(&before.owner, "monitor", &it.name) {
+                Err(error) => return Err(error),
+                Ok(()) if before.declared == it => Ok("unchanged"),
+                Ok(()) if dry_run => monitors::owner_of(before)
+                    .and_then(|owner| monitors::check(&it, owner))
+                    .map(|_| "altered"),
+                Ok(()) => monitors::alter(before, &it).map(|()| "altered"),
+            },
         };
-        if !dry_run && action != "unchanged" {
-            rights::as_extension_owner(|| monitor::store(&it, owner))?;
-        }
+        let action = action.map_err(|error| in_declaration("monitor", &it.name, error))?;
         kept.insert(it.name.clone());
         done.push(Done {
             kind: "monitor",
@@ -137,7 +135,7 @@ fn apply_monitors(wanted: Declaration, dry_run: bool) -> Result<Vec<Done>, Error
     for (name, it) in there {
         if !kept.contains(&name) && rights::acts_for(user, &it.owner) {
             if !dry_run {
-                rights::as_extension_owner(|| monitor::delete(&name))?;
+                monitors::drop_monitor(&it)?;
             }
             done.push(Done {
                 kind: "monitor",

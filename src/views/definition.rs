@@ -30,7 +30,7 @@ pub struct Columns {
 
 impl Columns {
     /// Which of the relation's rows, under an alias.
-    fn condition(&self, alias: &str) -> String {
+    pub fn condition(&self, alias: &str) -> String {
         match self.space_id {
             Some(id) => format!("{alias}.space_id OPERATOR(pg_catalog.=) {id}"),
             None => format!("{} IS NOT NULL", self.entity),
@@ -194,7 +194,7 @@ impl Definition<'_> {
     }
 
     /// Whether an entity is one of those asked for.
-    fn of_entity(&self, entity: &str) -> String {
+    pub fn of_entity(&self, entity: &str) -> String {
         let mut conditions = vec![String::from("true")];
         if let Some(ids) = &self.filter.entity_ids {
             let ids: Vec<String> = ids.iter().map(quote_literal).collect();

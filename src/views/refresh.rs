@@ -216,7 +216,7 @@ pub(super) fn note_entities(it: &View, change: i64) -> Result<(), ErrorReport> {
 
 /// What PostgreSQL said, if it is about what an entity holds, so that others may pass: classes 22 (data exception), 54
 /// (program limit exceeded) and a version without its map.
-pub(super) fn of_the_entity(error: &CaughtError) -> Option<String> {
+pub fn of_the_entity(error: &CaughtError) -> Option<String> {
     let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = error else {
         return None;
     };

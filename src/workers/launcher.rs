@@ -8,7 +8,7 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime, DynamicBackgro
 use pgrx::prelude::*;
 
 use super::process::{self, now};
-use super::shared::{self, Exit, NoSlot, Role, State};
+use super::shared::{self, Evaluation, Exit, NoSlot, Role, State};
 use crate::guc;
 
 /// New databases are looked for this often; what cvx itself does wakes the launcher at once.
@@ -143,10 +143,15 @@ impl Launcher {
                     self.failures.remove(&key);
                 }
                 Exit::NotWanted => drop(self.failures.remove(&key)),
+                // The scheduler judges how evaluations end.
+                Exit::Failed | Exit::Asked if matches!(slot.evaluation, Some(Evaluation::Query { .. })) => {}
                 Exit::Failed => self.note_failure(key, now() - slot.started_at),
                 Exit::Asked => self.note_asked(key),
             }
             shared::free_slot(index);
+            if slot.role == Role::Monitor {
+                shared::note_monitor_end(slot.database);
+            }
         }
     }
 
@@ -177,8 +182,13 @@ impl Launcher {
             let scheduler = of((database, Role::Scheduler));
             let wants_ingest = scheduler.is_some_and(|(_, it)| it.wants_ingest);
             let wants_refresh = scheduler.is_some_and(|(_, it)| it.wants_refresh);
+            let wants_monitor = scheduler.and_then(|(_, it)| it.wants_monitor);
             let missing = [
                 (Role::Scheduler, scheduler.is_none()),
+                (
+                    Role::Monitor,
+                    wants_monitor.is_some() && of((database, Role::Monitor)).is_none(),
+                ),
                 (
                     Role::Ingest,
                     wants_ingest && of((database, Role::Ingest)).is_none(),
@@ -189,7 +199,8 @@ impl Launcher {
                 ),
             ];
             for (role, _) in missing.into_iter().filter(|(_, is_missing)| *is_missing) {
-                let wait = self.start(database, name, role);
+                let evaluation = wants_monitor.filter(|_| role == Role::Monitor);
+                let wait = self.start(database, name, role, evaluation);
                 patience = patience.min(wait);
             }
         }
@@ -197,8 +208,15 @@ impl Launcher {
     }
 
     /// Starts a worker unless its last failure is too recent. Returns after how long to look again.
-    fn start(&mut self, database: pg_sys::Oid, name: &str, role: Role) -> Duration {
-        if let Some(failures) = self.failures.get(&(database, role)) {
+    fn start(
+        &mut self,
+        database: pg_sys::Oid,
+        name: &str,
+        role: Role,
+        evaluation: Option<Evaluation>,
+    ) -> Duration {
+        let is_query = matches!(evaluation, Some(Evaluation::Query { .. }));
+        if let Some(failures) = self.failures.get(&(database, role)).filter(|_| !is_query) {
             let left = failures.not_before.saturating_duration_since(Instant::now());
             if !left.is_zero() {
                 return left;
@@ -210,7 +228,10 @@ impl Launcher {
             .is_some_and(|it| it.count == 0);
         let index = match shared::reserve(database, name, role, now()) {
             Ok(index) => {
-                shared::update_slot(index, |slot| slot.after_asked = after_asked);
+                shared::update_slot(index, |slot| {
+                    slot.after_asked = after_asked;
+                    slot.evaluation = evaluation;
+                });
                 index
             }
             Err(NoSlot::Held) => return PATIENCE,
@@ -232,6 +253,7 @@ impl Launcher {
                 Role::Scheduler => "cvx_scheduler_main",
                 Role::Ingest => "cvx_ingest_main",
                 Role::Refresh => "cvx_refresh_main",
+                Role::Monitor => "cvx_monitor_main",
             })
             .enable_spi_access()
             .set_argument(Some(pg_sys::Datum::from(index)))

@@ -2,10 +2,12 @@
 //! States, locks and what ends what: README.md.
 
 mod backoff;
+mod evaluations;
 mod hold;
 mod ingest;
 mod job;
 mod launcher;
+mod monitor;
 pub mod poke;
 pub mod process;
 mod refresh;

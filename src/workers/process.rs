@@ -43,6 +43,12 @@ unsafe extern "C" fn end(signal: c_int) {
 /// Begins a worker: signals, and a database (None: the shared catalogs only). The session is that of the bootstrap
 /// superuser, with names resolved in pg_catalog.
 pub fn begin(database: Option<pg_sys::Oid>) {
+    begin_as(database, pg_sys::InvalidOid);
+    set(c"search_path", c"pg_catalog, pg_temp");
+}
+
+/// As [`begin`], in a session of a role, with the role's own settings.
+pub fn begin_as(database: Option<pg_sys::Oid>, role: pg_sys::Oid) {
     // SAFETY: the calls and their order are those of PostgreSQL's worker_spi; the exit callback is registered first,
     // so that it runs last.
     unsafe {
@@ -51,12 +57,11 @@ pub fn begin(database: Option<pg_sys::Oid>) {
         pqsignal(libc::SIGHUP, signal_handler_for_config_reload);
         pg_sys::BackgroundWorkerUnblockSignals();
         match database {
-            Some(oid) => pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0),
+            Some(oid) => pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, role, 0),
             None => pg_sys::BackgroundWorkerInitializeConnection(ptr::null(), ptr::null(), 0),
         }
         pg_sys::pgstat_report_appname(c"".as_ptr());
     }
-    set(c"search_path", c"pg_catalog, pg_temp");
 }
 
 /// The last thing a worker does. Threads of a connector may be in the middle of something: the process ends without
@@ -215,6 +220,15 @@ impl From<CaughtError> for Failure {
 
 /// Runs `body` in a transaction of its own: committed when it succeeds, rolled back when it fails in whatever way.
 pub fn transaction<T>(body: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T, Failure> {
+    run(body, true)
+}
+
+/// Runs `body` in a transaction of its own that is rolled back in any case.
+pub fn rolled_back<T>(body: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T, Failure> {
+    run(body, false)
+}
+
+fn run<T>(body: impl FnOnce() -> Result<T, ErrorReport>, commit: bool) -> Result<T, Failure> {
     let whole = AssertUnwindSafe(|| {
         // SAFETY: the order is that of every background worker; errors are caught below.
         unsafe {
@@ -226,8 +240,10 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T
                 report.report(PgLogLevel::ERROR);
                 unreachable!()
             });
-            pg_sys::PopActiveSnapshot();
-            pg_sys::CommitTransactionCommand();
+            if commit {
+                pg_sys::PopActiveSnapshot();
+                pg_sys::CommitTransactionCommand();
+            }
             Ok::<T, Failure>(done)
         }
     });
@@ -237,7 +253,7 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T
         .execute();
     // SAFETY: ends what is left of the transaction, in any state.
     unsafe {
-        if done.is_err() {
+        if done.is_err() || !commit {
             pg_sys::AbortCurrentTransaction();
         }
         pg_sys::pgstat_report_stat(done.is_err());

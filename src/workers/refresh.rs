@@ -6,9 +6,14 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::backoff::{self, random};
+use super::monitor::note_failure;
 use super::process::{self, Failure, now};
 use super::shared::{self, Exit};
+use crate::catalog::monitor::{self, Monitor};
 use crate::catalog::view::{self, View};
+use crate::catalog::{activation, detector};
+use crate::monitors::condition::Condition;
+use crate::monitors::{declare, detect};
 use crate::views::compact;
 use crate::views::refresh::{Done, Which, step};
 
@@ -36,13 +41,20 @@ pub extern "C-unwind" fn cvx_refresh_main(argument: pg_sys::Datum) {
     process::set(c"default_transaction_read_only", c"off");
     // What a crash takes back, marks and results alike, is computed again.
     process::set(c"synchronous_commit", c"off");
-    Refresh { index, batch: 1000 }.run()
+    Refresh {
+        index,
+        batch: 1000,
+        followed: 1000,
+    }
+    .run()
 }
 
 struct Refresh {
     index: usize,
     /// Entities in a batch, as many as BATCH_TIME allows.
     batch: i64,
+    /// And in one of a monitor.
+    followed: i64,
 }
 
 impl Refresh {
@@ -60,9 +72,9 @@ impl Refresh {
         loop {
             // Before the look: what comes after it wakes this worker again.
             shared::update_slot(self.index, |slot| slot.has_work = false);
-            let views = match process::transaction(look) {
-                Ok(Some(views)) if views.is_empty() => self.leave(),
-                Ok(Some(views)) => views,
+            let Look { views, monitors } = match process::transaction(look) {
+                Ok(Some(look)) if look.views.is_empty() && look.monitors.is_empty() => self.leave(),
+                Ok(Some(look)) => look,
                 Ok(None) => process::finish(self.index, Exit::NoExtension),
                 Err(failure) => {
                     self.note_error(&failure.message);
@@ -70,6 +82,11 @@ impl Refresh {
                 }
             };
             let mut busy = false;
+            // Somebody waits for what they find.
+            for it in &monitors {
+                busy |= self.follow(it);
+                process::take_signals();
+            }
             for it in views.iter().filter(|it| is_due(it)) {
                 busy |= self.work(it);
                 process::take_signals();
@@ -109,13 +126,44 @@ impl Refresh {
         }
     }
 
-    fn adapt(&mut self, done: &Done, took: Duration) {
-        if !done.more {
-            return;
+    /// A batch of the entities that a monitor of change points follows. Whether there is more to do.
+    fn follow(&mut self, it: &Monitor) -> bool {
+        if !it.is_marked || it.state.next_check_at.is_some_and(|at| at > now()) {
+            return false;
         }
-        let factor = BATCH_TIME.as_secs_f64() / took.as_secs_f64().max(1e-3);
-        let next = self.batch as f64 * factor.clamp(0.5, 2.0);
-        self.batch = (next as i64).clamp(LEAST, MOST);
+        self.report(&format!("following {:?}", it.declared.name), true);
+        let (started, batch) = (Instant::now(), self.followed);
+        let done = process::transaction(|| {
+            let owner = declare::owner_of(it)?;
+            let condition = Condition::parse(&it.declared.condition)?;
+            let step = detect::step(it, &condition, owner, batch, false)?;
+            if it.state.next_check_at.is_some() {
+                monitor::set_state(it.monitor_id, "next_check_at = NULL", vec![])?;
+            }
+            Ok(step.more)
+        });
+        let noted = match done {
+            Ok(more) => {
+                if more {
+                    self.followed = adapted(batch, started.elapsed());
+                }
+                return more;
+            }
+            Err(failure) => {
+                self.note_error(&format!("monitor {:?}: {}", it.declared.name, failure.message));
+                process::transaction(|| note_failure(it, &failure.message, false))
+            }
+        };
+        if let Err(failure) = noted {
+            self.note_error(&failure.message);
+        }
+        false
+    }
+
+    fn adapt(&mut self, done: &Done, took: Duration) {
+        if done.more {
+            self.batch = adapted(self.batch, took);
+        }
     }
 
     /// The view waits before it is tried again, longer each time.
@@ -172,8 +220,22 @@ impl Refresh {
     }
 }
 
-/// Compacts the log; the views that this worker keeps up to date. None when cvx is not in this database.
-fn look() -> Result<Option<Vec<View>>, ErrorReport> {
+/// How many to take next, when so many took so long.
+fn adapted(batch: i64, took: Duration) -> i64 {
+    let factor = BATCH_TIME.as_secs_f64() / took.as_secs_f64().max(1e-3);
+    let next = batch as f64 * factor.clamp(0.5, 2.0);
+    (next as i64).clamp(LEAST, MOST)
+}
+
+/// What this worker keeps up to date.
+struct Look {
+    views: Vec<View>,
+    /// Those that follow change points.
+    monitors: Vec<Monitor>,
+}
+
+/// Compacts the log, and looks at what reads it. None when cvx is not in this database.
+fn look() -> Result<Option<Look>, ErrorReport> {
     if !process::has_extension() {
         return Ok(None);
     }
@@ -185,7 +247,20 @@ fn look() -> Result<Option<Vec<View>>, ErrorReport> {
     for it in &mut views {
         it.is_marked = marked.contains(&it.view_id);
     }
-    Ok(Some(views))
+    let mut monitors = match activation::is_enabled()? {
+        true => monitor::all()?,
+        false => Vec::new(),
+    };
+    monitors.retain(|it| {
+        !it.paused && Condition::parse(&it.declared.condition).is_ok_and(|it| it.is_event_driven())
+    });
+    if !monitors.is_empty() {
+        let marked = detector::marked()?;
+        for it in &mut monitors {
+            it.is_marked = marked.contains(&it.monitor_id);
+        }
+    }
+    Ok(Some(Look { views, monitors }))
 }
 
 fn is_due(it: &View) -> bool {

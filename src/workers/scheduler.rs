@@ -1,16 +1,20 @@
-//! The scheduler of a database: asks for the runs that are due, and says whether an ingest worker is wanted.
+//! The scheduler of a database: asks for runs, refreshes and evaluations that are due, says which workers are wanted, and
+//! sends webhooks.
 
 use std::time::Duration;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::process::{self, now};
-use super::shared::{self, Exit, Role};
+use super::evaluations::Evaluations;
+use super::process::{self, Bell, now};
+use super::shared::{self, Evaluation, Exit, Role};
+use super::webhook::Dispatcher;
 use crate::catalog::source::Source;
 use crate::catalog::view::View;
-use crate::catalog::{activation, source, view};
+use crate::catalog::{activation, monitor, source, view};
 use crate::ingest::declare;
+use crate::monitors::condition::Condition;
 use crate::views::create;
 
 /// What changes in this database wakes the scheduler; it looks by itself this often all the same.
@@ -29,11 +33,26 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
     }
     // Less than deadlock_timeout: of this worker and a DROP EXTENSION that wait for each other, this one gives way.
     process::set(c"lock_timeout", c"500ms");
+    let bell = Bell::new().unwrap_or_else(|error| {
+        ereport!(
+            PgLogLevel::FATAL,
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+            format!("cvx: could not make an eventfd: {error}")
+        );
+        unreachable!()
+    });
+    let mut dispatcher = Dispatcher::new(bell.clone());
+    let mut evaluations = Evaluations::default();
     loop {
-        let patience = match process::transaction(look) {
+        let patience = match process::transaction(|| look(index, &mut evaluations)) {
             Ok(Some(look)) => {
-                announce(index, &look);
-                look.patience
+                let sent = if look.is_enabled {
+                    dispatcher.step()
+                } else {
+                    PATIENCE
+                };
+                announce(index, &look, dispatcher.in_flight());
+                look.patience.min(sent)
             }
             Ok(None) => process::finish(index, Exit::NoExtension),
             Err(failure) => {
@@ -41,7 +60,7 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
                 IMPATIENCE
             }
         };
-        process::wait(None, patience);
+        process::wait(Some(&bell), patience);
     }
 }
 
@@ -52,11 +71,13 @@ struct Look {
     /// Whether a run of a source has become due, and a refresh of a view.
     requested: bool,
     requested_refresh: bool,
+    wants_monitor: Option<Evaluation>,
+    is_enabled: bool,
     patience: Duration,
 }
 
-/// Looks at all sources; None when cvx is not in this database.
-fn look() -> Result<Option<Look>, ErrorReport> {
+/// Looks at all that has a time; None when cvx is not in this database.
+fn look(index: usize, evaluations: &mut Evaluations) -> Result<Option<Look>, ErrorReport> {
     if !process::has_extension() {
         return Ok(None);
     }
@@ -66,6 +87,8 @@ fn look() -> Result<Option<Look>, ErrorReport> {
         schedules: 0,
         requested: false,
         requested_refresh: false,
+        wants_monitor: None,
+        is_enabled: false,
         patience: PATIENCE,
     };
     // Views are of this database alone: a copy of it may keep its own up to date.
@@ -73,6 +96,14 @@ fn look() -> Result<Option<Look>, ErrorReport> {
     if !activation::is_enabled()? {
         return Ok(Some(look));
     }
+    look.is_enabled = true;
+    let follows = |it: &monitor::Monitor| {
+        !it.paused && Condition::parse(&it.declared.condition).is_ok_and(|it| it.is_event_driven())
+    };
+    look.wants_refresh |= monitor::all()?.iter().any(follows);
+    let (evaluation, patience) = evaluations.look(index)?;
+    look.wants_monitor = evaluation;
+    look.patience = look.patience.min(patience);
     let sources = source::all()?;
     let active: Vec<&Source> = sources.iter().filter(|it| !it.paused).collect();
     look.wants_ingest = !active.is_empty();
@@ -131,14 +162,21 @@ fn look_at_views(look: &mut Look) -> Result<(), ErrorReport> {
     Ok(())
 }
 
-fn announce(index: usize, look: &Look) {
+fn announce(index: usize, look: &Look, webhooks: usize) {
     let mut changed = false;
     shared::update_slot(index, |slot| {
-        changed = slot.wants_ingest != look.wants_ingest || slot.wants_refresh != look.wants_refresh;
+        changed = slot.wants_ingest != look.wants_ingest
+            || slot.wants_refresh != look.wants_refresh
+            || slot.wants_monitor != look.wants_monitor;
         slot.wants_ingest = look.wants_ingest;
         slot.wants_refresh = look.wants_refresh;
+        slot.wants_monitor = look.wants_monitor;
     });
-    process::report(index, &format!("{} schedules", look.schedules), false);
+    let mut work = format!("{} schedules", look.schedules);
+    if webhooks > 0 {
+        work.push_str(&format!(", sending {webhooks} webhooks"));
+    }
+    process::report(index, &work, false);
     if changed {
         shared::wake(shared::launcher().pid);
     }

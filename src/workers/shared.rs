@@ -22,6 +22,8 @@ pub enum Role {
     Scheduler,
     Ingest,
     Refresh,
+    /// Comes when a monitor is due, and goes.
+    Monitor,
 }
 
 impl Role {
@@ -30,6 +32,7 @@ impl Role {
             Role::Scheduler => "scheduler",
             Role::Ingest => "ingest",
             Role::Refresh => "refresh",
+            Role::Monitor => "monitor",
         }
     }
 }
@@ -52,6 +55,15 @@ pub enum Exit {
     Asked,
     NoExtension,
     NotWanted,
+}
+
+/// What a monitor worker is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evaluation {
+    /// All monitors that are due and whose conditions are cvx's own.
+    BuiltIn,
+    /// The query of one monitor, in a session of its owner.
+    Query { monitor_id: i32, login: pg_sys::Oid },
 }
 
 /// A short text. What does not fit is cut at a character.
@@ -100,6 +112,13 @@ pub struct Slot {
     pub wants_ingest: bool,
     /// And whether it has views that are to be refreshed.
     pub wants_refresh: bool,
+    /// Of a scheduler: what is to be evaluated.
+    pub wants_monitor: Option<Evaluation>,
+    /// And how many monitor workers have ended, for whatever reason.
+    pub monitors_ended: u32,
+    /// Of a monitor worker: what it is there for, and until when, in microseconds since 2000.
+    pub evaluation: Option<Evaluation>,
+    pub deadline: i64,
     /// Of a refresh worker: it was told that something changed, and has not looked since.
     pub has_work: bool,
 }
@@ -118,6 +137,10 @@ impl Slot {
         error: Text::EMPTY,
         wants_ingest: false,
         wants_refresh: false,
+        wants_monitor: None,
+        monitors_ended: 0,
+        evaluation: None,
+        deadline: i64::MAX,
         has_work: false,
     };
 }
@@ -229,6 +252,23 @@ pub fn slot(index: usize) -> Option<Slot> {
 pub fn update_slot(index: usize, change: impl FnOnce(&mut Slot)) {
     if let Some(slot) = SHARED.exclusive().slots.get_mut(index) {
         change(slot);
+    }
+}
+
+/// Tells a database's scheduler that its monitor worker has ended.
+pub fn note_monitor_end(database: pg_sys::Oid) {
+    let pid = {
+        let mut shared = SHARED.exclusive();
+        let is_it =
+            |slot: &&mut Slot| slot.role == Role::Scheduler && slot.database == database && slot.pid != 0;
+        shared.slots.iter_mut().find(is_it).map(|slot| {
+            slot.monitors_ended = slot.monitors_ended.wrapping_add(1);
+            slot.wants_monitor = None;
+            slot.pid
+        })
+    };
+    if let Some(pid) = pid {
+        wake(pid);
     }
 }
 
