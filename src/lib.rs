@@ -44,12 +44,12 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/43_significance.sql",
     name = "significance",
-    requires = ["changepoints"]
+    requires = ["bocpd"]
 );
 extension_sql_file!(
     "../sql/install/50_plot.sql",
     name = "plot",
-    requires = ["changepoints"]
+    requires = ["significance"]
 );
 extension_sql_file!("../sql/install/60_space.sql", name = "space", requires = ["plot"]);
 extension_sql_file!(
