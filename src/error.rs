@@ -68,6 +68,13 @@ pub enum Error {
     },
     NotAnAggregate,
     Math(cvx_math::Error),
+    Bocpd(cvx_math::bocpd::Error),
+    StateText {
+        problem: String,
+    },
+    StateBinary {
+        problem: String,
+    },
     UnknownSpace {
         name: String,
     },
@@ -326,6 +333,16 @@ impl Error {
                 .hint("Take a larger step or a shorter time range."),
                 cvx_math::Error::OutOfMemory { bytes } => Error::OutOfMemory { bytes }.text(),
             },
+            Error::Bocpd(error) => bocpd(error),
+            Error::StateText { problem } => text(
+                ERRCODE_INVALID_TEXT_REPRESENTATION,
+                format!("invalid input syntax for type bocpd_state: {problem}"),
+            )
+            .hint("A state is what cvx.bocpd_update returns; its text is not meant to be written by hand."),
+            Error::StateBinary { problem } => text(
+                ERRCODE_INVALID_BINARY_REPRESENTATION,
+                format!("invalid binary representation of a bocpd_state: {problem}"),
+            ),
             Error::UnknownSpace { name } => {
                 text(ERRCODE_UNDEFINED_OBJECT, format!("space {name:?} does not exist"))
                     .hint("SELECT name FROM cvx.space lists the spaces; cvx.create_space(name, dims) makes one.")
@@ -484,6 +501,35 @@ impl Error {
                 Text { code: source_code(error.kind), message: error.message, detail: error.detail, hint: error.hint }
             }
         }
+    }
+}
+
+/// What a series of points fed one by one cannot take.
+fn bocpd(error: cvx_math::bocpd::Error) -> Text {
+    use PgSqlErrorCode::*;
+    use cvx_math::bocpd::Error as E;
+    match error {
+        E::Parameter(error) => Error::Math(error).text(),
+        E::Dimensions { expected, found } => text(
+            ERRCODE_DATA_EXCEPTION,
+            format!("vector has {found} dimensions, the points of this state have {expected}"),
+        )
+        .hint("Keep a state for each series, and begin a new one, with NULL, when the model changes."),
+        E::Order { last, ts } => text(
+            ERRCODE_INVALID_PARAMETER_VALUE,
+            format!(
+                "point at {} is not later than the last one, at {}",
+                timestamp::to_text(ts),
+                timestamp::to_text(last)
+            ),
+        )
+        .hint("Feed points in the order of time; after a late one begin anew, with NULL, and feed all of them."),
+        E::NotFinite { element, value } => text(
+            ERRCODE_DATA_EXCEPTION,
+            format!("element {} of the vector is {}", element + 1, not_finite(value)),
+        )
+        .hint("NaN and infinity are not allowed: filter such rows out or repair them."),
+        E::Corrupt { problem } => Error::Corrupt { kind: "bocpd_state", problem }.text(),
     }
 }
 

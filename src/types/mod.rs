@@ -1,5 +1,6 @@
 //! SQL types as Rust values: each borrows its datum in place.
 
+pub mod bocpd_state;
 mod detoast;
 pub mod interval;
 pub mod timestamp;

@@ -119,6 +119,11 @@ impl Detector {
             .map(|_| reader.floats(dims))
             .collect::<Result<_, _>>()?;
         let runs = reader.runs(runs, points, last_ts)?;
+        if let Some(report) = &reported
+            && !(runs.len() == 1 && runs[0].start == report.index as u64 && runs[0].start_ts == report.ts)
+        {
+            return Err(corrupt("a report that did not begin the run"));
+        }
         let means = match Rows::new(dims) {
             Rows::Wide(_) => Rows::Wide(
                 (0..runs.len() * dims)

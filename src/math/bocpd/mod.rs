@@ -151,6 +151,11 @@ impl Detector {
         (self.points > 0).then_some(self.last_ts)
     }
 
+    /// The earliest time that is remembered.
+    pub fn oldest_ts(&self) -> Option<i64> {
+        (self.points > 0).then(|| self.runs.run(0).start_ts)
+    }
+
     /// Posterior probability that a change has happened since the last one reported, or the beginning.
     pub fn probability(&self) -> f64 {
         self.runs.probability()

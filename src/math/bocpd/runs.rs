@@ -18,7 +18,7 @@ const MOST: usize = 512;
 pub(super) const RUN_BYTES: usize = 40;
 
 /// The square of a normal number that noise hardly ever exceeds, judged anew with each of 500 points.
-const RAREST: f64 = 24.0;
+const RAREST: f64 = 26.0;
 /// What the default hazard outweighs of it.
 const OF_HAZARD: f64 = 11.0;
 
