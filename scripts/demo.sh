@@ -14,9 +14,26 @@ run() {
 
 value() { run --tuples-only --no-align --set ON_ERROR_STOP=1 --command "$1"; }
 
+# An HTTP receiver on a free port of the loopback interface, which takes one request; writes its port and then the request.
+receiver_start() {
+    local out=$BUILD/demo/webhook receiver=$CARGO_TARGET_DIR/release/examples/receive
+    step receiver "Building an HTTP receiver" cargo build --release --package cvx-webhooks --example receive ||
+        die "the receiver was not built."
+    : >"$out"
+    "$receiver" 1 >"$out" &
+    RECEIVER=$!
+    until [ -s "$out" ]; do sleep 0.05; done
+    RECEIVER_PORT=$(head -1 "$out")
+}
+
+demo_end() {
+    [ -z "${RECEIVER:-}" ] || kill "$RECEIVER" 2>/dev/null || true
+    cluster_stop
+}
+
 ensure_setup
 build_extension
-trap cluster_stop EXIT
+trap demo_end EXIT
 cluster_start demo
 
 cat <<'TEXT'
@@ -88,4 +105,15 @@ note "As stored, git breaks at the retrain; aligned, that is explained, and its 
 say "Features of every package, computed again as releases come in, and as they were (cvx.create_view)"
 printf '\n'
 run --file "$ROOT/demo/50_views.sql"
+
+say "Something turns, and somebody hears of it: a monitor, a connection that listens, an HTTP receiver (cvx.create_monitor)"
+receiver_start
+printf '\n'
+value "ALTER SYSTEM SET cvx.webhook_allowed_hosts = '127.0.0.1'" >/dev/null
+value "SELECT pg_reload_conf()" >/dev/null
+run --set port="$RECEIVER_PORT" --set package=gcc-10 --set day="$RETRAIN" --file "$ROOT/demo/60_monitors.sql"
+say "And what the receiver got"
+printf '\n'
+sed '1d; s/^/  /' "$BUILD/demo/webhook"
+printf '\n'
 note "Open the pictures in a browser. Another package: make demo PACKAGE=systemd. A server of your own to play with: make cluster"

@@ -148,6 +148,7 @@ DECLARE
     has_rows bool;
     registered cvx.model_version;
     of_view text;
+    of_monitor text;
 BEGIN
     IF old_id IS NULL THEN
         RAISE EXCEPTION USING
@@ -171,6 +172,15 @@ BEGIN
                 HINT = 'cvx.drop_space(name, cascade => true) drops its views with it, cvx.drop_view(name) one of them.';
         END IF;
         PERFORM cvx.drop_view(of_view);
+    END LOOP;
+    FOR of_monitor IN SELECT m.name FROM cvx.monitor m WHERE m.space = drop_space.name ORDER BY m.name LOOP
+        IF drop_space.cascade IS NOT TRUE THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'dependent_objects_still_exist',
+                MESSAGE = format('monitor %s is on space %s', to_json(of_monitor), to_json(drop_space.name)),
+                HINT = 'cvx.drop_space(name, cascade => true) drops its monitors with it, cvx.drop_monitor(name) one of them.';
+        END IF;
+        PERFORM cvx.drop_monitor(of_monitor);
     END LOOP;
     EXECUTE format('LOCK TABLE cvx_space.%I IN ACCESS EXCLUSIVE MODE', drop_space.name);
     EXECUTE format('SELECT EXISTS (SELECT FROM cvx_space.%I)', drop_space.name) INTO has_rows;
@@ -196,7 +206,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cvx.drop_space(text, bool) IS
-    'drops a space and its partition; cascade => true also when it still has embeddings, and with its views';
+    'drops a space and its partition; cascade => true also when it still has embeddings, and with its views and monitors';
 
 CREATE FUNCTION cvx.create_index(
     space text, metric text DEFAULT 'cosine', OUT index_name text, OUT query text) RETURNS record
