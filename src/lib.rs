@@ -120,6 +120,11 @@ extension_sql_file!(
     requires = ["restore"]
 );
 extension_sql_file!(
+    "../sql/install/84_backtest.sql",
+    name = "backtest",
+    requires = ["monitor"]
+);
+extension_sql_file!(
     "../sql/install/90_grants.sql",
     name = "grants",
     requires = ["monitor"],

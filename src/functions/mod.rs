@@ -1,6 +1,7 @@
 //! `#[pg_extern]` wrappers, a file a topic: unpack, one call, pack. Their DDL stands in sql/install.
 
 mod align;
+mod backtest;
 mod bocpd;
 mod calculus;
 mod canonical;

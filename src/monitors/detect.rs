@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use cvx_math::bocpd::{Detector, Options, Report};
 use cvx_math::fdr::benjamini_hochberg;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::PgMemoryContexts;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::json;
 
@@ -29,7 +29,7 @@ use crate::views::definition::Points;
 use crate::views::refresh::of_the_entity;
 
 /// From how many of an entity's last points a detector is made.
-const MOST_POINTS: usize = 2000;
+pub const MOST_POINTS: usize = 2000;
 /// Entities of one step of cvx.evaluate_monitor.
 const STEP: i64 = 1000;
 
@@ -42,10 +42,10 @@ pub struct Step {
 
 /// What is looked for.
 #[derive(Clone, Copy)]
-struct Aim {
-    min_severity: f64,
-    options: Options,
-    fdr: Option<f64>,
+pub struct Aim {
+    pub min_severity: f64,
+    pub options: Options,
+    pub fdr: Option<f64>,
 }
 
 /// An entity that was followed up to its last point.
@@ -142,13 +142,10 @@ pub fn step(
         detector::put_aside(it.monitor_id, &failures)
     })?;
     let found = conclude(it, condition, findings, started)?;
-    Ok(Step {
-        found,
-        more,
-    })
+    Ok(Step { found, more })
 }
 
-fn aim(condition: &Condition) -> Option<Aim> {
+pub fn aim(condition: &Condition) -> Option<Aim> {
     match *condition {
         Condition::ChangePoint {
             min_severity,
@@ -241,7 +238,7 @@ fn fed(
     }
 }
 
-fn feed(
+pub fn feed(
     path: cvx_math::Path<'_>,
     detector: Option<Detector>,
     options: Options,
@@ -255,13 +252,9 @@ fn feed(
         if place % 64 == 0 {
             pgrx::check_for_interrupts!();
         }
-        reports.extend(detector.update(ts, path.point(place)).map_err(of_point)?);
+        reports.extend(detector.update(ts, path.point(place)).map_err(Error::from)?);
     }
     Ok(Some((detector, reports)))
-}
-
-fn of_point(error: cvx_math::bocpd::Error) -> ErrorReport {
-    ErrorReport::new(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, error.to_string(), "cvx")
 }
 
 /// What is worth an alert, the newest change of an entity first; notes it in `reported`.
@@ -272,7 +265,6 @@ fn findings(
     aim: Aim,
     owner: pg_sys::Oid,
 ) -> Result<Vec<Finding>, ErrorReport> {
-    let p_value = |report: &Report| (-report.log_bayes_factor).exp().min(1.0);
     let significant = match aim.fdr {
         None => vec![true; outcomes.len()],
         Some(rate) => {
@@ -302,7 +294,12 @@ fn findings(
     Ok(found)
 }
 
-fn finding(scope: &Scope, entity_id: &str, report: &Report, aim: Aim, p_value: f64) -> Finding {
+/// The probability of as much evidence without a change.
+pub fn p_value(report: &Report) -> f64 {
+    (-report.log_bayes_factor).exp().min(1.0)
+}
+
+pub fn finding(scope: &Scope, entity_id: &str, report: &Report, aim: Aim, p_value: f64) -> Finding {
     let time = |ts| TimestampWithTimeZone::try_from(ts).map(|it: TimestampWithTimeZone| it.to_iso_string());
     let when = time(report.ts).unwrap_or_default();
     Finding {

@@ -14,7 +14,7 @@ use crate::catalog::{delivery, rights};
 use crate::workers::poke;
 
 /// More at once and nobody reads them: the rest is counted.
-const MOST_ALERTS: usize = 1000;
+pub const MOST_ALERTS: usize = 1000;
 /// Findings that are looked up at a time.
 const CHUNK: usize = 2000;
 const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];

@@ -1,5 +1,6 @@
 //! Monitors: what should not happen, looked for, and who hears of it. States, transactions, locks: README.md.
 
+pub mod backtest;
 pub mod condition;
 pub mod custom;
 pub mod declare;

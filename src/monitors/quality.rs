@@ -34,10 +34,7 @@ pub fn rejects(threshold: f64, source: Option<&str>, window: i64) -> Result<Vec<
         );
         let ratio = rejected as f64 / read as f64;
         Ok(Finding {
-            message: format!(
-                "{rejected} of {read} records of source {name} were rejected within {} (threshold {threshold})",
-                payload::interval(window)
-            ),
+            message: rejects_message(&name, (rejected, read), window, threshold),
             ts: time(row, 4)?,
             value: Some(ratio),
             threshold: Some(threshold),
@@ -86,11 +83,7 @@ fn aged(
     let found = rows(query, &[argument.into()], |row| {
         let seconds: f64 = row.get(2)?.unwrap_or_default();
         Ok(Finding {
-            message: format!(
-                "the newest point of {what} is {} old (threshold {})",
-                payload::interval((seconds * 1e6) as i64),
-                payload::interval(duration)
-            ),
+            message: staleness_message(what, seconds, duration),
             space: space.clone(),
             ts: time(row, 1)?,
             value: Some(seconds),
@@ -138,10 +131,7 @@ pub fn population(
     rows(query, &arguments, |row| {
         let value: f64 = row.get(1)?.unwrap_or_default();
         Ok(Finding {
-            message: format!(
-                "the points of space {space} of the last {} differ from the baseline by {value:.4} ({method}, threshold {threshold})",
-                payload::interval(window)
-            ),
+            message: population_message(space, method, value, window, threshold),
             space: Some(space.clone()),
             ts: time(row, 5)?,
             value: Some(value),
@@ -175,4 +165,26 @@ fn rows(
         found.map(|row| read(&row)).collect::<pgrx::spi::Result<_>>()
     })
     .map_err(internal)
+}
+
+pub fn rejects_message(source: &str, (rejected, read): (i64, i64), window: i64, threshold: f64) -> String {
+    format!(
+        "{rejected} of {read} records of source {source} were rejected within {} (threshold {threshold})",
+        payload::interval(window)
+    )
+}
+
+pub fn staleness_message(what: &str, seconds: f64, duration: i64) -> String {
+    format!(
+        "the newest point of {what} is {} old (threshold {})",
+        payload::interval((seconds * 1e6) as i64),
+        payload::interval(duration)
+    )
+}
+
+pub fn population_message(space: &str, method: &str, value: f64, window: i64, threshold: f64) -> String {
+    format!(
+        "the points of space {space} of the last {} differ from the baseline by {value:.4} ({method}, threshold {threshold})",
+        payload::interval(window)
+    )
 }

@@ -51,18 +51,13 @@ pub fn find(
         micros(duration)
     );
     let threshold = duration as f64 / 1e6;
-    let of = source.map_or_else(String::new, |source| format!(" from {}", quote_literal(source)));
     Spi::connect(|client| {
         let rows = client.select(query.as_str(), None, &[marked.into()])?;
         rows.map(|row| {
             let entity_id: String = row.get(1)?.unwrap_or_default();
             let seconds: f64 = row.get(3)?.unwrap_or_default();
             Ok(Finding {
-                message: format!(
-                    "nothing of {entity_id}{of} for {} (threshold {})",
-                    payload::interval((seconds * 1e6) as i64),
-                    payload::interval(duration)
-                ),
+                message: message(&entity_id, source, seconds, duration),
                 entity_id: Some(entity_id),
                 space: scope.space.clone(),
                 ts: row.get::<TimestampWithTimeZone>(2)?.map(TimestampTz::from),
@@ -75,4 +70,13 @@ pub fn find(
         .collect::<pgrx::spi::Result<_>>()
     })
     .map_err(internal)
+}
+
+pub fn message(entity_id: &str, source: Option<&str>, seconds: f64, duration: i64) -> String {
+    let of = source.map_or_else(String::new, |source| format!(" from {}", quote_literal(source)));
+    format!(
+        "nothing of {entity_id}{of} for {} (threshold {})",
+        payload::interval((seconds * 1e6) as i64),
+        payload::interval(duration)
+    )
 }

@@ -71,7 +71,7 @@ impl Measure {
         }
     }
 
-    fn message(&self, entity: &str, value: f64) -> String {
+    pub fn message(&self, entity: &str, value: f64) -> String {
         let threshold = self.threshold;
         if self.is_drift() {
             let window = super::payload::interval(self.span.unwrap_or_default());
@@ -122,7 +122,7 @@ pub fn find(scope: &Scope, it: &Measure, owner: pg_sys::Oid) -> Result<Vec<Findi
 
 impl Measure {
     /// Whether less than the threshold is left of the value when what alignment may be off by is taken away.
-    fn explained(&self, row: &Row, jump: &Jump) -> bool {
+    pub fn explained(&self, row: &Row, jump: &Jump) -> bool {
         let left = if self.is_drift() {
             jump.drift_beyond_error(&self.metric)
         } else {
