@@ -1,7 +1,7 @@
 """Who may do what with monitors, with whose rights they look, what a hostile query gets done (nothing), and who sees alerts."""
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
@@ -277,7 +277,7 @@ ATTEMPTS = {
     "dblink": "SELECT public.dblink_exec('dbname=d host=' || current_setting('unix_socket_directories') || ' user=postgres', 'INSERT INTO public.victims VALUES (3)')",
     "dblink to itself": "SELECT public.dblink_exec('dbname=d host=' || current_setting('unix_socket_directories'), 'INSERT INTO public.victims VALUES (3)')",
     "dblink without a password": "SELECT public.dblink_connect_u('c', 'dbname=d user=postgres')",
-    "kill the launcher": "SELECT bool_or(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type IN ('cvx launcher', 'cvx scheduler')",
+    "kill the launcher": "SELECT bool_or(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid()",
     "delivery": "TABLE cvx.delivery",
     "secrets": "TABLE cvx.secret",
     "extension": "DROP EXTENSION cvx CASCADE",
@@ -384,12 +384,12 @@ class TestHostileQueries:
             assert alert["message"].startswith("alice, alice"), alert["message"]
 
     @staticmethod
-    def stopped(cluster, conn, name):
+    def stopped(cluster, conn, name, since):
         """Ended in time and recorded as that; the other monitors, and the workers, go on."""
         others = cluster.workers("launcher") + cluster.workers("scheduler", "d")
         row = until(lambda: (it := monitor_row(conn, name))["last_error"] and it, SOON, f"{name} is stopped")
         assert "time" in row["last_error"] and row["status"] == "error", row
-        assert timedelta(seconds=LIMIT - 0.1) < row["last_duration"] < timedelta(seconds=ENDED), row["last_duration"]
+        assert timedelta(seconds=LIMIT - 0.1) < row["last_error_at"] - since < timedelta(seconds=ENDED), row
         assert cluster.workers("launcher") + cluster.workers("scheduler", "d") == others
         with connect(cluster, "alice") as alice:
             alice.execute("SELECT cvx.pause_monitor(%s)", (name,))
@@ -404,7 +404,7 @@ class TestHostileQueries:
         "catch and spin": "SELECT public.catches_and_spins()",
         "temporary files": "SELECT count(*) FROM (SELECT random() x FROM generate_series(1, 1000000000) ORDER BY 1) s",
         "endless rows": "SELECT i AS message FROM generate_series(1, 9000000000000) i",
-        "endless pattern": "SELECT repeat('a', 30000) ~ '^(((((a*)*)*)*)*)*b$' AS message FROM generate_series(1, 1000000)",
+        "endless patterns": "SELECT count(*) FROM generate_series(1, 1000000) i WHERE repeat('a', 30000) || i ~ '(a*)*(a|aa)+b$'",
         "wait for a lock": "SELECT pg_advisory_lock(42)",
     }
 
@@ -424,8 +424,9 @@ class TestHostileQueries:
         conn.execute("ALTER ROLE alice SET statement_timeout = 0; ALTER ROLE alice SET temp_file_limit = -1; SELECT pg_advisory_lock(42)")
         conn.execute("ALTER ROLE alice SET default_transaction_read_only = off; ALTER ROLE alice SET work_mem = '64kB'")
         try:
+            since = datetime.now(timezone.utc)
             query(alice, self.LONG[which], paused=False)
-            self.stopped(cluster, conn, "q")
+            self.stopped(cluster, conn, "q", since)
             assert alerts(conn, "q") == []
         finally:
             conn.execute("ALTER ROLE alice RESET ALL; SELECT pg_advisory_unlock(42)")
@@ -439,7 +440,7 @@ class TestHostileQueries:
             DECLARE seen text := format('%s %s', current_setting('my.mark', true), to_regclass('pg_temp.mine'));
             BEGIN
                 PERFORM pg_advisory_lock(7), set_config('my.mark', 'here', false), set_config('search_path', 'public', false);
-                CREATE TEMP TABLE IF NOT EXISTS mine (x int);
+                BEGIN CREATE TEMP TABLE IF NOT EXISTS mine (x int); EXCEPTION WHEN OTHERS THEN NULL; END;
                 PERFORM pg_notify('cvx_alert', '{"forged": true}');
                 BEGIN PERFORM lo_create(4242); EXCEPTION WHEN OTHERS THEN NULL; END;
                 RETURN seen;
