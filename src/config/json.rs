@@ -13,7 +13,13 @@ const MAX_DEPTH: usize = 64;
 /// # Errors
 /// As [`crate::parse`], with paths such as `condition.threshold`.
 pub fn condition(given: &Json) -> Result<Json, Error> {
-    crate::condition::read(&Keys::new("", toml::Table::new()), table("condition", given)?)
+    let read = |table| crate::condition::read(&Keys::new("", toml::Table::new()), table);
+    table("condition", given).and_then(read).map_err(|error| {
+        shown(
+            error,
+            r#"{"type": "drift_exceeds", "threshold": 0.3, "window": "7 days"}"#,
+        )
+    })
 }
 
 /// One action or a list of them; see [`condition`].
@@ -21,8 +27,13 @@ pub fn condition(given: &Json) -> Result<Json, Error> {
 /// # Errors
 /// As [`crate::parse`], with paths such as `action[0].url`.
 pub fn action(given: &Json) -> Result<Json, Error> {
-    let found = to_toml("action", given, 0)?;
-    crate::action::read(&Keys::new("", toml::Table::new()), found)
+    let read = |found| crate::action::read(&Keys::new("", toml::Table::new()), found);
+    to_toml("action", given, 0).and_then(read).map_err(|error| {
+        shown(
+            error,
+            r#"{"type": "emit_event"} or [{"type": "webhook_post", "url": "https://host/path"}]"#,
+        )
+    })
 }
 
 /// Which entities a monitor is about; see [`condition`].
@@ -30,7 +41,21 @@ pub fn action(given: &Json) -> Result<Json, Error> {
 /// # Errors
 /// As [`crate::parse`], with paths such as `entity_filter.entity_ids`.
 pub fn entity_filter(given: &Json) -> Result<Json, Error> {
-    crate::condition::read_filter(&Keys::new("", toml::Table::new()), table("entity_filter", given)?)
+    let read = |table| crate::condition::read_filter(&Keys::new("", toml::Table::new()), table);
+    table("entity_filter", given).and_then(read).map_err(|error| {
+        shown(
+            error,
+            r#"{"entity_ids": ["a", "b"]} or {"attrs": {"plan": "pro"}}"#,
+        )
+    })
+}
+
+/// An error that says what to do instead, by an example when it has nothing better.
+fn shown(error: Error, example: &str) -> Error {
+    match (&error.detail, &error.hint) {
+        (None, None) => error.hint(format!("For example: {example}.")),
+        _ => error,
+    }
 }
 
 fn table(name: &str, given: &Json) -> Result<toml::Table, Error> {
@@ -38,7 +63,7 @@ fn table(name: &str, given: &Json) -> Result<toml::Table, Error> {
         Value::Table(table) => Ok(table),
         other => {
             let found = value::kind(&other);
-            Err(Error::new(format!("{name} must be a table, found {found}")))
+            Err(Error::new(format!("{name} must be an object, found {found}")))
         }
     }
 }

@@ -24,8 +24,8 @@ const MOST_ROWS: usize = 10_000;
 const MOST_BYTES: usize = 64 << 20;
 const BATCH: i64 = 500;
 
-/// It must be one SELECT by itself.
-pub fn check(sql: &str) -> Result<(), ErrorReport> {
+/// It must be one SELECT by itself; returns it without what ends it.
+pub fn check(sql: &str) -> Result<&str, ErrorReport> {
     let problem = || {
         invalid(
             "the query of a monitor is one SELECT",
@@ -44,8 +44,14 @@ pub fn check(sql: &str) -> Result<(), ErrorReport> {
         if (*select).type_ != pg_sys::NodeTag::T_SelectStmt || !(*select).intoClause.is_null() {
             return Err(problem());
         }
+        // Without a semicolon no length is noted.
+        let start = (*raw).stmt_location.max(0) as usize;
+        let end = match (*raw).stmt_len {
+            length @ 1.. => start + length as usize,
+            _ => sql.len(),
+        };
+        sql.get(start..end).ok_or_else(problem)
     }
-    Ok(())
 }
 
 /// Whether a role's queries are run at all.
@@ -108,29 +114,31 @@ fn undone<T>(body: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T, ErrorRe
     kept.into_inner().ok_or_else(missing)
 }
 
-fn wrapped(sql: &str) -> String {
-    let sql = sql.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-    format!(
+fn wrapped(sql: &str) -> Result<String, ErrorReport> {
+    let sql = check(sql)?;
+    Ok(format!(
         "SELECT q.j, q.j OPERATOR(pg_catalog.->>) 'entity_id',
             (q.j OPERATOR(pg_catalog.->>) 'ts')::pg_catalog.timestamptz,
             (q.j OPERATOR(pg_catalog.->>) 'value')::pg_catalog.float8,
             q.j OPERATOR(pg_catalog.->>) 'severity', q.j OPERATOR(pg_catalog.->>) 'message'
          FROM (SELECT pg_catalog.to_jsonb(r) AS j FROM (\n{sql}\n) r) q"
-    )
+    ))
 }
 
 /// Whether PostgreSQL understands the query, with the rights of its owner.
 pub fn try_out(sql: &str, owner: pg_sys::Oid) -> Result<(), ErrorReport> {
+    let query = wrapped(sql)?;
     rights::restricted_to(owner, || {
-        Spi::connect(|client| client.prepare(wrapped(sql).as_str(), &[]).map(drop)).map_err(internal)
+        Spi::connect(|client| client.prepare(query.as_str(), &[]).map(drop)).map_err(internal)
     })
 }
 
 fn rows(sql: &str) -> Result<Vec<Finding>, ErrorReport> {
     let mut found = Vec::new();
     let mut bytes = 0;
+    let query = wrapped(sql)?;
     Spi::connect(|client| {
-        let mut cursor = client.try_open_cursor(wrapped(sql).as_str(), &[])?;
+        let mut cursor = client.try_open_cursor(query.as_str(), &[])?;
         loop {
             let batch = cursor.fetch(BATCH)?;
             if batch.is_empty() {
@@ -158,7 +166,9 @@ fn finding(row: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<(Finding, usize)> {
         entity_id: row.get(2)?,
         ts: row.get::<TimestampWithTimeZone>(3)?.map(TimestampTz::from),
         value: row.get(4)?,
-        severity: row.get(5)?,
+        severity: row
+            .get::<String>(5)?
+            .filter(|it| cvx_config::SEVERITIES.contains(&it.as_str())),
         message: given.unwrap_or_else(|| shown(&text)),
         details,
         ..Finding::default()

@@ -6,7 +6,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::Value;
 
-use super::condition::Condition;
+use super::condition::{Baseline, Condition};
 use super::{custom, fire, invalid, refused};
 use crate::catalog::monitor::{self, Monitor};
 use crate::catalog::{activation, internal, model, rights, source, space::Space};
@@ -47,6 +47,21 @@ pub fn check(it: &cvx_config::Monitor, owner: pg_sys::Oid) -> Result<Condition, 
     }
     check_times(it)?;
     let condition = Condition::parse(&it.condition)?;
+    if condition.is_event_driven() && it.schedule.is_some() {
+        return Err(invalid(
+            format!("condition {} has no schedule", condition.name()),
+            "It is looked at whenever embeddings are committed.",
+        ));
+    }
+    if let Condition::Population {
+        baseline: Baseline::Range(range),
+        ..
+    } = &condition
+    {
+        // Raises what PostgreSQL says of it.
+        let query = "SELECT $1::pg_catalog.tstzrange";
+        Spi::run_with_args(query, &[range.as_str().into()]).map_err(internal)?;
+    }
     check_scope(it, &condition, owner)?;
     if let Condition::Query { sql } = &condition {
         custom::check(sql)?;

@@ -114,7 +114,7 @@ fn a_condition_in_json_that_is_wrong() {
     let range = "neither an interval above 0 nor a range of time";
     for (given, expected) in [
         (json!(null), "condition is null".to_owned()),
-        (json!([]), "condition must be a table, found a list".to_owned()),
+        (json!([]), "condition must be an object, found a list".to_owned()),
         (json!({}), "condition.type is missing".to_owned()),
         (
             json!({"type": 1}),
@@ -278,7 +278,7 @@ fn a_filter_in_json() {
     }
     for (given, expected) in [
         (json!({}), "entity_filter is empty"),
-        (json!("a"), "entity_filter must be a table, found a text"),
+        (json!("a"), "entity_filter must be an object, found a text"),
         (
             json!({"entity_ids": "a"}),
             "entity_filter.entity_ids must be a list, found a text",
