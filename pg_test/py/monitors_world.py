@@ -11,7 +11,7 @@ DIMS = 4
 LENGTH = 60
 SECRET = "whsec_Y3Z4IHRlc3RzIHNpZ24gd2l0aCB0aGlz"
 HAZARD, THRESHOLD, SEVERITY = 0.004, 0.5, 0.5
-DRIFT = 9.0
+DRIFT = 6.0
 
 TABLES = """
     CREATE ROLE watcher LOGIN;
@@ -36,7 +36,7 @@ REPORTS = f"""
     SELECT e.entity_id, b.ts, b.detected_at, b.severity
     FROM (SELECT DISTINCT entity_id FROM cvx_space.m) e,
          LATERAL cvx.bocpd(cvx.trajectory(e.entity_id, 'm'), {HAZARD}, {THRESHOLD}) b
-    WHERE b.severity > {SEVERITY}"""
+    WHERE b.severity >= {SEVERITY}"""
 DRIFTED = f"""
     SELECT e.entity_id, cvx.end_ts(e.t), cvx.drift(e.t, 'l2')
     FROM (SELECT entity_id, cvx.trajectory(entity_id, 'm') AS t FROM cvx_space.m GROUP BY 1) e

@@ -92,7 +92,7 @@ def shifting(seed: int, count: int, *shifts: int, by: float = 9.0) -> np.ndarray
 def reports(conn, trajectory="cvx.trajectory(e.entity_id, 's')", source="cvx_space.s") -> dict[str, list]:
     """What the batch reports of each entity: times of the change and of the point at which it was decided."""
     query = f"""SELECT e.entity_id, b.ts, b.detected_at, b.severity FROM (SELECT DISTINCT entity_id FROM {source}) e,
-                LATERAL cvx.bocpd({trajectory}, {HAZARD}, {THRESHOLD}) b WHERE b.severity > {SEVERITY} ORDER BY b.ts"""
+                LATERAL cvx.bocpd({trajectory}, {HAZARD}, {THRESHOLD}) b WHERE b.severity >= {SEVERITY} ORDER BY b.ts"""
     found = {}
     for entity, ts, detected_at, severity in conn.execute(query).fetchall():
         found.setdefault(entity, []).append((ts, detected_at, severity))
@@ -125,24 +125,21 @@ class Rule:
 
     def __init__(self, conn):
         self.conn = conn
-        # By entity: the last point fed, and the last change alerted.
-        self.last, self.reported, self.expected = {}, {}, {}
+        # By entity, the last change alerted; and all that has to have been.
+        self.reported, self.expected = {}, {}
 
     def changed(self, touched: dict):
         """Entities with the least time at which they changed."""
         found = reports(self.conn)
-        ends = dict(self.conn.execute("SELECT entity_id, max(ts) FROM cvx_space.s GROUP BY 1").fetchall())
+        present = {name for (name,) in self.conn.execute("SELECT DISTINCT entity_id FROM cvx_space.s").fetchall()}
         for entity, since in touched.items():
-            late = entity in self.last and since <= self.last[entity]
+            known = self.reported.get(entity)
             for ts, detected_at, severity in found.get(entity, []):
-                if detected_at < since or (late and entity in self.reported and ts <= self.reported[entity]):
+                if detected_at < since or (known is not None and ts <= known):
                     continue
                 self.expected.setdefault((entity, ts), severity)
                 self.reported[entity] = max(ts, self.reported.get(entity, ts))
-            if entity in ends:
-                self.last[entity] = ends[entity]
-            else:
-                self.last.pop(entity, None)
+            if entity not in present:
                 self.reported.pop(entity, None)
 
 
