@@ -274,7 +274,7 @@ def test_severities_that_a_query_makes_up(conn, severity):
     "date '2026-01-01' AS ts", "timestamp '2026-01-01' AS ts", "'x' AS value", "'NaN'::float8 AS value",
     "'Infinity'::float8 AS value", "1e400::numeric AS value", "true AS value", "ARRAY[1] AS message", "1 AS a, 2 AS a",
     "NULL AS entity_id, NULL AS ts, NULL AS value, NULL AS message, NULL AS severity", "ROW(1, 2) AS details",
-    "'\\x00'::bytea AS b", "'[1,2]'::vector AS v", "pg_class FROM pg_class LIMIT 1",
+    "'\\x00'::bytea AS b", "'[1,2]'::public.vector AS v", "pg_class FROM pg_class LIMIT 1",
 ])  # fmt: skip
 def test_columns_of_any_type(conn, column):
     """A finding, or an error of the user's own making: never a crash or an internal one."""
@@ -282,8 +282,9 @@ def test_columns_of_any_type(conn, column):
     call(conn, "create_monitor", {**sql_of(f"SELECT {column}"), "name": name})
     conn.execute("SELECT cvx.pause_monitor(%s)", (name,))
     try:
-        (it,) = evaluate(conn, name)
-        assert it["message"]
+        # Python knows no infinite time.
+        (message,) = conn.execute("SELECT message FROM cvx.evaluate_monitor(%s)", (name,)).fetchone()
+        assert message
     except psycopg.Error as error:
         assert error.sqlstate[:2] in ("22", "42"), error
     conn.execute("SELECT cvx.drop_monitor(%s)", (name,))
@@ -291,13 +292,13 @@ def test_columns_of_any_type(conn, column):
 
 def test_the_limit_of_monitors(conn):
     """S13: 1000 a database, however they are declared."""
-    create = "SELECT count(cvx.create_monitor('m' || i, %s, %s)) FROM generate_series(%s, %s) i"
+    create = "SELECT count(cvx.create_monitor('m' || i, %s, %s)) FROM generate_series(%s::int, %s::int) i"
     with conn.transaction(force_rollback=True):
         conn.execute("SELECT cvx.drop_monitor(name) FROM cvx.monitor")
         assert conn.execute(create, (Jsonb(QUERY), Jsonb(EVENT), 1, 1000)).fetchone() == (1000,)
         with pytest.raises(psycopg.Error) as caught, conn.transaction():
             conn.execute(create, (Jsonb(QUERY), Jsonb(EVENT), 1001, 1001))
-        assert check(caught.value, "54000", "1000").message_hint
+        check(caught.value, "54000", "1000")
         toml = "".join(
             f"[[monitors]]\nname='t{i}'\ncondition={{type='custom_query',sql='SELECT 1'}}\naction={{type='log'}}\n"
             for i in range(1001)
