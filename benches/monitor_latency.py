@@ -55,7 +55,7 @@ def vector(row) -> str:
 
 def reported_at(conn, x) -> int:
     """How many points the detector has seen when it reports the first time."""
-    query = """SELECT min(n) FROM generate_series(%s, %s) n
+    query = """SELECT min(n) FROM generate_series(%s::int, %s::int) n
                WHERE EXISTS (SELECT FROM cvx.bocpd((
                    SELECT cvx.trajectory_agg('2026-01-01'::timestamptz + i * interval '1 hour', v::vector)
                    FROM unnest(%s::text[]) WITH ORDINALITY u(v, i) WHERE i <= n)) b WHERE b.severity > 0.5)"""
