@@ -4,10 +4,10 @@ use cvx_math::bocpd::Detector;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::{FromDatum, IntoDatum};
 
 use super::{Statements, internal, prepared};
 use crate::types::TimestampTz;
+use crate::types::bocpd_state::BocpdState;
 use crate::workers::process::now;
 
 /// An entity that could not be followed is tried again after so long, if nothing changes before.
@@ -130,7 +130,7 @@ pub fn load(monitor_id: i32, ids: Vec<String>) -> Result<HashMap<String, Kept>, 
                     .map(|it| it.map(TimestampTz::from))
             };
             if let (Some(id), Some(state), Some(last_ts)) =
-                (row.get::<String>(1)?, row.get::<StateDatum>(2)?, time(3)?)
+                (row.get::<String>(1)?, row.get::<BocpdState>(2)?, time(3)?)
             {
                 let kept = Kept {
                     detector: state.0,
@@ -168,7 +168,7 @@ pub fn store<'a>(
                     let arguments = [
                         monitor_id.into(),
                         entity_id.into(),
-                        StateDatum::of(detector, state),
+                        datum(detector, state),
                         time(last_ts),
                         optional(reported_ts),
                     ];
@@ -193,34 +193,7 @@ fn state_type(client: &pgrx::spi::SpiClient<'_>) -> pgrx::spi::Result<pg_sys::Oi
     Ok(found.unwrap_or(pg_sys::InvalidOid))
 }
 
-/// A detector as a datum.
-struct StateDatum(Detector);
-
-impl StateDatum {
-    fn of(detector: &Detector, type_oid: pg_sys::Oid) -> DatumWithOid<'static> {
-        // SAFETY: the layout of the type whose oid this is.
-        unsafe { DatumWithOid::new(detector.to_bytes(), type_oid) }
-    }
-}
-
-impl FromDatum for StateDatum {
-    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, oid: pg_sys::Oid) -> Option<Self> {
-        // SAFETY: a varlena of the result.
-        let bytes = unsafe { <&[u8]>::from_polymorphic_datum(datum, is_null, oid) }?;
-        Detector::from_bytes(bytes).ok().map(StateDatum)
-    }
-}
-
-impl IntoDatum for StateDatum {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        self.0.to_bytes().into_datum()
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::InvalidOid
-    }
-
-    fn is_compatible_with(_: pg_sys::Oid) -> bool {
-        true
-    }
+fn datum(detector: &Detector, type_oid: pg_sys::Oid) -> DatumWithOid<'static> {
+    // SAFETY: a datum of the type whose oid this is.
+    unsafe { DatumWithOid::new(BocpdState(detector.clone()), type_oid) }
 }
