@@ -26,6 +26,12 @@ VALUES = {
     ],
     "public.vector": ["NULL", "'[1,2]'", "'[0,0]'", "'[1]'", "'[1,2,3]'", "'[3e38,-3e38]'", "'[1e-45,1]'", "array_fill(1, ARRAY[16000])::public.vector"],
     "timestamp with time zone": ["NULL", "'2026-01-01'", "'2026-01-02'", "'infinity'", "'-infinity'", "'4714-11-24 BC'", "'294276-12-31'"],
+    "tstzrange": ["NULL", "'empty'", "'[2026-01-01,2026-01-02]'", "'(,2026-01-02)'", "'[2026-01-02,)'", "'(,)'", "'[infinity,infinity]'"],
+    "cvx.bocpd_state": [
+        "NULL", "cvx.bocpd_update(NULL, '2026-01-01', '[1,2]')", "cvx.bocpd_update(NULL, '294276-12-31', '[3e38,-3e38]', 0.5, 0.9)",
+        "cvx.bocpd_update(cvx.bocpd_update(NULL, '2026-01-01', '[1,2]'), '2026-01-02', '[2,1]')",
+        "cvx.bocpd_update(NULL, '2026-01-01', array_fill(1, ARRAY[16000])::public.vector)",
+    ],
     "interval": ["NULL", "'1 day'", "'0'", "'-1 day'", "'1 month'", "'1 microsecond'", "'178000000 years'"],
     "integer": ["NULL", "0", "1", "-1", "2", "3", "2147483647", "-2147483648"],
     "bigint": ["NULL", "0", "-1", "9223372036854775807"],

@@ -13,6 +13,8 @@ SETTINGS = {
     "cvx.ingest_memory": ("integer", "kB", "131072", "8192", "2147483647", "sighup"),
     "cvx.source_environment": ("string", None, "CVX_*", None, None, "sighup"),
     "cvx.webhook_allowed_hosts": ("string", None, "", None, None, "sighup"),
+    "cvx.monitor_timeout": ("integer", "ms", "30000", "100", "2147483647", "sighup"),
+    "cvx.superuser_monitors": ("bool", None, "off", None, None, "sighup"),
     "cvx.webhook_timeout": ("integer", "ms", "10000", "100", "300000", "sighup"),
 }
 LOAD = "LOAD 'cvx'"
