@@ -113,7 +113,7 @@ class Verdict:
         assert not taken - wanted, f"sent without an action: {sorted(taken - wanted)[:3]}"
         for name in wanted:
             states = known[name]["deliveries"]
-            assert [state["status"] for state in states] == ["delivered"], known[name]
+            assert [state["status"] for state in states] == ["delivered"], f"not said to be delivered: {known[name]}"
         self.counts |= {"alerts sent": len(wanted), "requests": len(self.arrivals)}
         self.counts["alerts sent more than once"] = sum(
             count > 1 for count in Counter(arrival.event_id for arrival in self.arrivals).values()

@@ -82,6 +82,9 @@ def create(conn, port: int):
     changes = {"type": "change_point_detected", "min_severity": SEVERITY, "hazard": HAZARD, "threshold": THRESHOLD}
     drift = {"type": "drift_exceeds", "threshold": DRIFT, "window": "36500 days", "metric": "l2"}
     create_monitor(conn, "changes", changes, actions(f"{url}/changes"), "1 s", "0", "m")
+    # The monitor reads a view, where it is up to date.
+    config = {"features": ["drift"], "metric": "l2", "window": "36500 days"}
+    conn.execute("SELECT cvx.create_view('v', 'temporal_features', space => 'm', config => %s)", (Jsonb(config),))
     create_monitor(conn, "drift", drift, actions(f"{url}/drift"), "3 s", "2 s", "m")
     silence = {"type": "silence_exceeds", "duration": "1 hour"}
     create_monitor(conn, "silence", silence, {"type": "emit_event"}, "1 s", "2 s", "quiet")

@@ -50,9 +50,9 @@ def quiet():
 
 FIRST = "alert_id = (SELECT min(alert_id) FROM cvx.alert WHERE monitor = '{}')"
 AGAIN = """INSERT INTO cvx.alert
-               (monitor_id, monitor, owner, severity, condition, entity_id, ts, value, message, deliveries)
-           SELECT monitor_id, monitor, owner, severity, condition, entity_id, ts + interval '{}', value, message,
-                  deliveries FROM cvx.alert WHERE """ + FIRST
+               (monitor_id, monitor, owner, severity, condition, entity_id, ts, fired_at, value, message, deliveries)
+           SELECT monitor_id, monitor, owner, severity, condition, entity_id, ts + interval '{}',
+                  fired_at + interval '1 s', value, message, deliveries FROM cvx.alert WHERE """ + FIRST
 SABOTAGE = [
     ("lost: .*feed", "DELETE FROM cvx.alert WHERE " + FIRST.format("changes")),
     ("lost: .*feed", "DELETE FROM cvx.alert WHERE " + FIRST.format("drift")),
@@ -64,7 +64,7 @@ SABOTAGE = [
     ("rolled back", "DELETE FROM public.incidents WHERE id = 'i2'"),
     ("alerted again after", AGAIN.format("0 s", "silence")),
     ("that are no alert's", "UPDATE cvx.alert SET event_id = gen_random_uuid() WHERE " + FIRST.format("drift")),
-    ("never taken|assert", "UPDATE cvx.alert SET deliveries = '[]' WHERE " + FIRST.format("incidents")),
+    ("not said to be delivered", "UPDATE cvx.alert SET deliveries = '[]' WHERE " + FIRST.format("incidents")),
     (
         "detectors are not what",
         """UPDATE cvx.detector d SET state = o.state FROM cvx.detector o
