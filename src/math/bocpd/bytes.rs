@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 1 | version, 1 |
-//! | 1 | 1 when the last point led to a report, else 0 |
+//! | 1 | 1 when the last point led to a report, 2 when it is suspect, else 0 |
 //! | 2 | dims |
 //! | 4 | reserved, 0 |
 //! | 8 + 8 | hazard, threshold |
@@ -15,6 +15,7 @@
 //! | 4 dims each | the first point, and the last points (5 at most), newest first |
 //! | 40 a run | start, its time, prior weight, log weight, log Bayes factor |
 //! | (8 or 4) dims a run | the means |
+//! | 8 + (8 or 4) dims | weight and mean of the first run before the last point or the suspect ones |
 
 use super::noise::{KEPT, Noise, WINDOW};
 use super::rows::{Rows, width};
@@ -29,7 +30,8 @@ impl Detector {
     /// The whole state, to go on from.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.size());
-        out.extend_from_slice(&[VERSION, u8::from(self.reported.is_some())]);
+        let flags = u8::from(self.reported.is_some()) + 2 * u8::from(self.runs.suspect);
+        out.extend_from_slice(&[VERSION, flags]);
         out.extend_from_slice(&(self.dims as u16).to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         let float = |out: &mut Vec<u8>, x: f64| out.extend_from_slice(&x.to_le_bytes());
@@ -60,10 +62,9 @@ impl Detector {
             float(&mut out, run.log_weight);
             float(&mut out, run.log_bayes_factor);
         }
-        match &self.runs.means {
-            Rows::Wide(v) => v.iter().for_each(|&x| float(&mut out, x)),
-            Rows::Narrow(v) => push_f32(&mut out, v),
-        }
+        push_rows(&mut out, &self.runs.means);
+        float(&mut out, self.runs.held_weight);
+        push_rows(&mut out, &self.runs.held);
         out
     }
 
@@ -74,13 +75,15 @@ impl Detector {
             + 8 * self.noise.squares.len()
             + 4 * self.dims * (self.noise.kept.len() + usize::from(self.points > 0))
             + runs * (RUN_BYTES + self.dims * width(self.dims))
+            + 8
+            + self.dims * width(self.dims)
     }
 
     /// What `to_bytes` gave; an error for anything else that could not be gone on from.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader { bytes };
-        let &[version, has_report, d0, d1] = reader.take()?;
-        if version != VERSION || has_report > 1 || reader.take::<4>()? != &[0; 4] {
+        let &[version, flags, d0, d1] = reader.take()?;
+        if version != VERSION || flags > 2 || reader.take::<4>()? != &[0; 4] {
             return Err(corrupt("unknown version or flags"));
         }
         let dims = usize::from(u16::from_le_bytes([d0, d1]));
@@ -107,7 +110,7 @@ impl Detector {
                 "numbers of points, differences and runs that do not agree",
             ));
         }
-        let reported = match has_report {
+        let reported = match flags {
             1 => Some(reader.report(points, last_ts)?),
             _ => None,
         };
@@ -124,14 +127,13 @@ impl Detector {
         {
             return Err(corrupt("a report that did not begin the run"));
         }
-        let means = match Rows::new(dims) {
-            Rows::Wide(_) => Rows::Wide(
-                (0..runs.len() * dims)
-                    .map(|_| reader.float())
-                    .collect::<Result<_, _>>()?,
-            ),
-            Rows::Narrow(_) => Rows::Narrow(reader.floats(runs.len() * dims)?),
-        };
+        let means = reader.rows(runs.len(), dims)?;
+        let held_weight = reader.float()?;
+        let held = reader.rows(usize::from(points > 0), dims)?;
+        let within = 0.0..=past as f64;
+        if !within.contains(&held_weight) || (flags == 2 && held_weight < 1.0) {
+            return Err(corrupt("a mean that is of no point"));
+        }
         if !reader.bytes.is_empty() {
             return Err(corrupt("bytes are left over"));
         }
@@ -148,7 +150,14 @@ impl Detector {
                 kept,
             },
             origin,
-            runs: Runs { dims, runs, means },
+            runs: Runs {
+                dims,
+                runs,
+                means,
+                suspect: flags == 2,
+                held,
+                held_weight,
+            },
             reported,
         })
     }
@@ -156,6 +165,13 @@ impl Detector {
 
 fn push_f32(out: &mut Vec<u8>, values: &[f32]) {
     out.extend(values.iter().flat_map(|x| x.to_le_bytes()));
+}
+
+fn push_rows(out: &mut Vec<u8>, rows: &Rows) {
+    match rows {
+        Rows::Wide(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Rows::Narrow(v) => push_f32(out, v),
+    }
 }
 
 fn corrupt(problem: &str) -> Error {
@@ -229,6 +245,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn rows(&mut self, count: usize, dims: usize) -> Result<Rows, Error> {
+        Ok(match Rows::new(dims) {
+            Rows::Wide(_) => Rows::Wide(
+                (0..count * dims)
+                    .map(|_| self.float())
+                    .collect::<Result<_, _>>()?,
+            ),
+            Rows::Narrow(_) => Rows::Narrow(self.floats(count * dims)?),
+        })
+    }
+
     fn report(&mut self, points: u64, detected_at: i64) -> Result<Report, Error> {
         let ts = self.time()?;
         let index = self.count()?;
@@ -267,12 +294,15 @@ impl<'a> Reader<'a> {
                 log_weight: self.float()?,
                 log_bayes_factor: self.float()?,
             };
-            let in_order = match runs.last() {
-                Some(before) => before.start < run.start && before.start_ts < run.start_ts,
-                None => true,
+            // Two points at least lie before the first change.
+            let in_order = match (runs.first(), runs.last()) {
+                (Some(first), Some(before)) => {
+                    run.start >= first.start + 2 && run.start > before.start && run.start_ts > before.start_ts
+                }
+                _ => true,
             };
             let prior = if i == 0 {
-                run.prior_weight == 0.0
+                run.prior_weight <= 0.0 && run.prior_weight + (points.saturating_sub(run.start)) as f64 >= 1.0
             } else {
                 run.prior_weight > 0.0 && run.prior_weight <= 1.0
             };

@@ -8,8 +8,8 @@
 //! `d` hardly ever looks like one.
 //!
 //! A change is reported when its posterior probability reaches the threshold, two points or more are on its far
-//! side, and the points since the last report are better explained with it than without any: a single outlier,
-//! after which everything is as before, is no change.
+//! side, and the points since the last report are better explained with it than without any. Outliers, after which
+//! everything is as before, are no change, and are left out of the mean that later points are held against.
 
 mod bytes;
 mod noise;
@@ -18,7 +18,7 @@ mod runs;
 
 use std::fmt;
 
-use noise::Noise;
+use noise::{Estimate, Noise};
 use runs::Runs;
 
 /// Longest vector.
@@ -194,7 +194,7 @@ impl Detector {
         self.noise.push(point);
         self.points += 1;
         self.last_ts = ts;
-        self.reported = estimate.and_then(|it| self.decide(it.variance));
+        self.reported = estimate.and_then(|it| self.decide(&y, &it));
         Ok(self.reported.clone())
     }
 
@@ -220,37 +220,33 @@ impl Detector {
         }
     }
 
-    fn decide(&mut self, variance: f64) -> Option<Report> {
+    fn decide(&mut self, y: &[f64], estimate: &Estimate) -> Option<Report> {
         let probability = self.runs.probability();
-        if probability < self.options.threshold {
+        let likely = probability >= self.options.threshold;
+        let confirmed = |&best: &usize| {
+            let run = self.runs.run(best);
+            likely && self.points - run.start >= FEWEST_AFTER && run.log_bayes_factor > 0.0
+        };
+        let Some(best) = self.runs.most_probable_change().filter(confirmed) else {
+            self.runs
+                .doubt(likely, y, self.points, self.options.hazard, estimate);
             return None;
-        }
-        let best = self.runs.most_probable_change()?;
+        };
         let run = self.runs.run(best);
-        let length = self.points - run.start;
-        if length < FEWEST_AFTER {
-            return None;
-        }
-        if run.log_bayes_factor <= 0.0 {
-            self.runs.join(best);
-            return None;
-        }
-        let report = Report {
+        let square = self.runs.begin_anew(best, self.points);
+        Some(Report {
             ts: run.start_ts,
             index: run.start as usize,
             detected_at: self.last_ts,
             probability,
-            run_length: length as usize,
-            severity: 0.0,
+            run_length: (self.points - run.start) as usize,
+            severity: if square > 0.0 {
+                square / (square + estimate.variance)
+            } else {
+                0.0
+            },
             log_bayes_factor: run.log_bayes_factor,
-        };
-        let square = self.runs.begin_anew(best, self.points);
-        let severity = if square > 0.0 {
-            square / (square + variance)
-        } else {
-            0.0
-        };
-        Some(Report { severity, ..report })
+        })
     }
 }
 

@@ -35,11 +35,21 @@ impl Rows {
         }
     }
 
-    pub fn push_copy(&mut self, row: usize, dims: usize) {
-        let range = row * dims..(row + 1) * dims;
-        match self {
-            Rows::Wide(v) => v.extend_from_within(range),
-            Rows::Narrow(v) => v.extend_from_within(range),
+    /// Appends the rows of `other`, of the same width.
+    pub fn push_all(&mut self, other: &Rows) {
+        match (self, other) {
+            (Rows::Wide(v), Rows::Wide(w)) => v.extend_from_slice(w),
+            (Rows::Narrow(v), Rows::Narrow(w)) => v.extend_from_slice(w),
+            _ => debug_assert!(false, "rows of one detector are of one width"),
+        }
+    }
+
+    /// Only the first row of `other`, of the same width, instead of all.
+    pub fn copy_first(&mut self, other: &Rows, dims: usize) {
+        match (self, other) {
+            (Rows::Wide(v), Rows::Wide(w)) => v.splice(.., w[..dims].iter().copied()).for_each(drop),
+            (Rows::Narrow(v), Rows::Narrow(w)) => v.splice(.., w[..dims].iter().copied()).for_each(drop),
+            _ => debug_assert!(false, "rows of one detector are of one width"),
         }
     }
 

@@ -24,7 +24,7 @@ const OF_HAZARD: f64 = 11.0;
 
 /// How many runs are followed.
 pub(super) fn most_runs(dims: usize) -> usize {
-    let left = BUDGET_BYTES.saturating_sub(OTHER_BYTES + 4 * (KEPT + 1) * dims);
+    let left = BUDGET_BYTES.saturating_sub(OTHER_BYTES + (4 * (KEPT + 1) + width(dims)) * dims);
     (left / (RUN_BYTES + dims * width(dims))).clamp(FEWEST, MOST)
 }
 
@@ -33,7 +33,8 @@ pub(super) struct Run {
     /// Number of points before it.
     pub start: u64,
     pub start_ts: i64,
-    /// What its prior mean counts for, in points: 0 for the first run, whose mean is that of its points.
+    /// What its prior mean counts for, in points. The mean of the first run is that of its points alone, and less
+    /// than 0 stands here for those that were left out of it.
     pub prior_weight: f64,
     /// Logarithm of the posterior probability.
     pub log_weight: f64,
@@ -47,6 +48,11 @@ pub(super) struct Runs {
     /// By start.
     pub runs: Vec<Run>,
     pub means: Rows,
+    /// Whether the last point looks like a change, with no other yet to say whether it is one or an outlier.
+    pub suspect: bool,
+    /// Mean of the first run before the last point, or the suspect ones, and how many points that is of.
+    pub held: Rows,
+    pub held_weight: f64,
 }
 
 /// What the prior mean of a new run counts for: the shift before it has the variance of the noise over that.
@@ -66,6 +72,9 @@ impl Runs {
             dims,
             runs: Vec::new(),
             means: Rows::new(dims),
+            suspect: false,
+            held: Rows::new(dims),
+            held_weight: 0.0,
         }
     }
 
@@ -75,8 +84,8 @@ impl Runs {
 
     /// The probability of the runs but the first.
     pub fn probability(&self) -> f64 {
-        let others: f64 = self.runs.iter().skip(1).map(|r| r.log_weight.exp()).sum();
-        others.min(1.0)
+        let others = self.runs.iter().skip(1).map(|r| r.log_weight.exp());
+        others.fold(0.0, |sum, p| sum + p).min(1.0)
     }
 
     pub fn posterior(&self) -> Vec<(u64, f64)> {
@@ -103,15 +112,20 @@ impl Runs {
         if self.runs.is_empty() {
             self.means.push_zero(self.dims);
             self.begin(points, ts, 0.0, 0.0);
-        } else if let Some(estimate) = estimate {
-            self.means.push_copy(0, self.dims);
-            // Its share of the hazard, and of the factor that all others get below.
+        }
+        if !self.suspect {
+            self.held.copy_first(&self.means, self.dims);
+            self.held_weight = self.runs[0].weight(points);
+        }
+        if let Some(estimate) = estimate {
+            self.means.push_all(&self.held);
+            // Its share of the hazard; the factor that all others get besides is left out for all of them.
             let odds = hazard.ln() - (-hazard).ln_1p();
             self.begin(points, ts, prior_weight(estimate.dims, self.dims), odds);
         }
         let mut of_first = 0.0;
         for (i, run) in self.runs.iter_mut().enumerate() {
-            let kappa = run.prior_weight + (points - run.start) as f64;
+            let kappa = run.weight(points);
             let square = self.means.absorb(i, y, 1.0 / (kappa + 1.0));
             let Some(estimate) = estimate else { continue };
             let log_density = log_density(square, kappa, estimate);
@@ -163,38 +177,79 @@ impl Runs {
         self.means.remove(i, self.dims);
     }
 
-    /// Takes a run for a continuation of the first one.
-    pub fn join(&mut self, i: usize) {
-        let (a, b) = (self.runs[0].log_weight, self.runs[i].log_weight);
-        self.runs[0].log_weight = a.max(b) + (-(a - b).abs()).exp().ln_1p();
-        self.remove(i);
+    /// Makes of a point with which a change looks likely, but not certain, a suspect. After a suspect, a point
+    /// that is as those before it tells that what lies between were outliers: they are forgotten.
+    pub fn doubt(&mut self, likely: bool, y: &[f64], points: u64, hazard: f64, estimate: &Estimate) {
+        if !self.suspect {
+            self.suspect = likely;
+            return;
+        }
+        let mut mean = self.held.get(0, self.dims);
+        let square: f64 = mean.iter().zip(y).map(|(m, y)| (y - m) * (y - m)).sum();
+        let prior = prior_weight(estimate.dims, self.dims);
+        let back = (-hazard).ln_1p() + log_density(square, self.held_weight, estimate);
+        if back < hazard.ln() + log_density(square, prior, estimate) {
+            self.suspect = likely;
+            return;
+        }
+        let weight = self.held_weight + 1.0;
+        mean.iter_mut().zip(y).for_each(|(m, y)| *m += (y - *m) / weight);
+        let first = self.runs[0];
+        self.restart(
+            Run {
+                prior_weight: weight - (points - first.start) as f64,
+                ..first
+            },
+            &mean,
+        );
     }
 
     /// Makes a run the first and only one. The squared distance of its mean from that of the points before it.
     pub fn begin_anew(&mut self, i: usize, points: u64) -> f64 {
         let run = self.runs[i];
         let (first, this) = (self.means.get(0, self.dims), self.means.get(i, self.dims));
-        let all = (points - self.runs[0].start) as f64;
-        let after = (points - run.start) as f64;
-        // The first run's mean is (all - after) of `before` and `after` of `mean`; this run's is prior_weight of
-        // `before` and `after` of `mean`.
-        let before_weight = all - after - run.prior_weight;
+        let held = self.held.get(0, self.dims);
+        let (all, own) = (self.runs[0].weight(points), run.weight(points));
+        let after = own - run.prior_weight;
         let mut square = 0.0;
         let mut mean = vec![0.0; self.dims];
-        for ((mean, first), this) in mean.iter_mut().zip(first).zip(this) {
-            let before = (all * first - (run.prior_weight + after) * this) / before_weight;
-            let shift = (this - before) * (run.prior_weight + after) / after;
+        for (j, mean) in mean.iter_mut().enumerate() {
+            // The first run's mean has `all - after` of the mean before and `after` of the one after, this run's
+            // `prior_weight` of the former and `after` of the latter.
+            let before = if self.suspect {
+                held[j]
+            } else {
+                (all * first[j] - own * this[j]) / (all - own)
+            };
+            let shift = (this[j] - before) * own / after;
             *mean = before + shift;
             square += shift * shift;
         }
+        self.restart(
+            Run {
+                prior_weight: 0.0,
+                ..run
+            },
+            &mean,
+        );
+        square
+    }
+
+    fn restart(&mut self, run: Run, mean: &[f64]) {
         self.runs = vec![Run {
-            prior_weight: 0.0,
             log_weight: 0.0,
             log_bayes_factor: 0.0,
             ..run
         }];
-        self.means.replace_all(&mean);
-        square
+        self.means.replace_all(mean);
+        self.suspect = false;
+    }
+}
+
+impl Run {
+    /// What its mean counts for when so many points are taken in.
+    fn weight(&self, points: u64) -> f64 {
+        self.prior_weight + (points - self.start) as f64
     }
 }
 
