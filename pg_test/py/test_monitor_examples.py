@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 from cluster import until
-from monitor_oracle import HOUR, SOON, connect, examples, monitor_row, now, readme_section, server
+from monitor_oracle import HOUR, SOON, connect, examples, listening, monitor_row, now, readme_section, server
 from psycopg import sql
 from trajectories import DAY
 from view_oracle import Source, timestamp
@@ -27,11 +27,11 @@ def cluster():
         with connect(it) as conn:
             conn.execute("SELECT cvx.create_space('bert-v1', 8), cvx.create_space('bert-v2', 8)")
             rng = np.random.default_rng(1)
-            both = rng.normal(size=(40, 8))
+            both, then = rng.normal(size=(40, 8)), now() - 40 * DAY
             for space in ("bert-v1", "bert-v2"):
                 source = Source(conn, sql.Identifier("cvx_space", space), space=space)
                 for i, x in enumerate(both):
-                    source.write(f"e{i}", [now() - 40 * DAY], [x])
+                    source.write(f"e{i}", [then], [x])
             conn.execute("SELECT cvx.create_model('bert', 'v1', 'bert-v1'), cvx.create_model('bert', 'v2', 'bert-v2', 'v1')")
             for block in examples(SECTION, "sql"):
                 conn.execute(block)
@@ -44,24 +44,20 @@ def conn(cluster):
         yield it
 
 
-def test_what_they_declare(conn):
+def test_what_they_declare(cluster, conn):
     """Both look; and a listener hears, without a test, of an entity that moves and of one that turns."""
     assert {name for (name,) in conn.execute("SELECT name FROM cvx.monitors")} == {MOVED, "turned"}
-    conn.execute("LISTEN cvx_alert")
     source = Source(conn, sql.Identifier("cvx_space", "bert-v2"), space="bert-v2")
     rng = np.random.default_rng(2)
     x = 5 + rng.normal(size=(60, 8))
     x[40:] -= 12
     t = now() - HOUR * np.arange(60)[::-1] - HOUR
-    source.write("alice", t, x)
-    heard = {}
-    for it in conn.notifies(timeout=SOON):
-        alert = json.loads(it.payload)
-        heard[alert["monitor"]] = alert
-        if len(heard) == 1:
-            conn.execute("SELECT cvx.alter_monitor(%s, check_interval => '1 second')", (MOVED,))
-        if len(heard) == 2:
-            break
+    with listening(cluster) as arrived:
+        source.write("alice", t, x)
+        heard = arrived(1, SOON)
+        # Not to wait for five minutes.
+        conn.execute("SELECT cvx.alter_monitor(%s, check_interval => '1 second')", (MOVED,))
+        heard = {alert["monitor"]: alert for alert in heard + arrived(1, SOON)}
     assert heard[MOVED]["entity_id"] == heard["turned"]["entity_id"] == "alice"
     assert heard[MOVED]["severity"] == "high" and heard["turned"]["model"] == "bert"
     assert datetime.fromisoformat(heard["turned"]["ts"]) == timestamp(t[40])
