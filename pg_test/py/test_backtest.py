@@ -38,7 +38,8 @@ def walks(seed, entities, days, dims=3):
 def load(conn, space, points, source=lambda i: "s"):
     rows = [(entity, ts, text(x), source(i)) for entity, (times, values) in points.items()
             for i, (ts, x) in enumerate(zip(times, values, strict=True))]
-    with conn.cursor() as cursor, cursor.copy(f'COPY cvx_space."{space}" (entity_id, ts, vec, source) FROM STDIN') as copy:
+    statement = f'COPY cvx_space."{space}" (entity_id, ts, vec, source) FROM STDIN'
+    with conn.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
 
@@ -263,7 +264,8 @@ def test_schedule_and_filter(conn, spaces, monitor):
 def test_at_most_a_thousand_at_once(conn, spaces, monitor):
     points = {f"n{i:04}": ([START + timedelta(seconds=i)], np.ones((1, 2))) for i in range(2500)}
     spaces("many", points)
-    name = monitor({"type": "silence_exceeds", "duration": "1 day"}, space="many", cooldown=100 * DAY, check_interval=HOUR)
+    name = monitor({"type": "silence_exceeds", "duration": "1 day"}, space="many", cooldown=100 * DAY,
+                   check_interval=HOUR)
     found = backtest(conn, name, START + 2 * DAY, START + 3 * DAY)
     assert [it["fired_at"] for it in found] == sorted(START + 2 * DAY + (i // 1000) * HOUR for i in range(2500))
     assert [it["entity_id"] for it in found] == sorted(points)
@@ -380,7 +382,8 @@ CONDITIONS = [
     {"type": "freshness_exceeds", "duration": "10 minutes"},
     {"type": "freshness_exceeds", "duration": "10 minutes", "source": "a"},
     {"type": "reject_ratio_exceeds", "threshold": 0.2},
-    {"type": "population_drift_exceeds", "method": "mmd", "threshold": 1e-9, "baseline": "20 days", "window": "10 days"},
+    {"type": "population_drift_exceeds", "method": "mmd", "threshold": 1e-9, "baseline": "20 days",
+     "window": "10 days"},
 ]
 
 

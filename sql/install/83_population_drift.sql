@@ -8,8 +8,9 @@ CREATE FUNCTION cvx.population_drift(
     AS 'MODULE_PATHNAME', 'population_drift_wrapper';
 
 COMMENT ON FUNCTION cvx.population_drift(text, tstzrange, tstzrange, text) IS
-    'compares the points of a space in two ranges of time. centroid: distance of the means in standard deviations of the '
-    'population, less what sampling adds; mmd: unbiased squared maximum mean discrepancy under a Gaussian kernel of median '
-    'width; psi: the largest population stability index of the five leading principal components of the baseline, in '
-    'deciles. p_value: the probability of as much between two samples of one population; NULL for too few points (2 of '
-    'each, psi: 20 and 10). Of many points a sample is compared that is the same each time; the counts are of all';
+    'compares the points of a space in two ranges of time. centroid: distance of the means in standard deviations '
+    'of the population, less what sampling adds; mmd: unbiased squared maximum mean discrepancy under a Gaussian '
+    'kernel of median width; psi: the largest population stability index of the five leading principal components '
+    'of the baseline, in deciles. p_value: the probability of as much between two samples of one population; NULL '
+    'for too few points (2 of each, psi: 20 and 10). Of many points a sample is compared that is the same each '
+    'time; the counts are of all';

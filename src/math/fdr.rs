@@ -4,8 +4,8 @@
 /// of Benjamini and Hochberg (1995).
 ///
 /// With the p-values in rising order, the largest `k` with `p_(k) <= k q / m` is sought, and every test with a
-/// p-value of at most `p_(k)` is a discovery, so ties are decided alike. A NaN stands for a test that could not be made:
-/// it is no discovery and does not count in `m`. Holds for independent tests and positively dependent ones.
+/// p-value of at most `p_(k)` is a discovery, so ties are decided alike. A NaN stands for a test that could not be
+/// made: it is no discovery and does not count in `m`. Holds for independent tests and positively dependent ones.
 pub fn benjamini_hochberg(p: &[f64], q: f64) -> Vec<bool> {
     let mut sorted: Vec<f64> = p.iter().copied().filter(|p| !p.is_nan()).collect();
     sorted.sort_by(f64::total_cmp);

@@ -1,14 +1,15 @@
 //! How likely noise alone moves a trajectory as far.
 //!
 //! The null hypothesis: the points are independent normal draws around one mean, with any covariance `Σ`. Half the
-//! squared length of the tested step is then `Σ λ χ²₁` over the eigenvalues of `Σ`, with mean `tr Σ`. It is compared with
-//! the noise that the successive differences see which share no point with the step (so that both are independent), the
-//! largest tenth of them left out: a real change among them must not hide itself.
+//! squared length of the tested step is then `Σ λ χ²₁` over the eigenvalues of `Σ`, with mean `tr Σ`. It is compared
+//! with the noise that the successive differences see which share no point with the step (so that both are
+//! independent), the largest tenth of them left out: a real change among them must not hide itself.
 //!
-//! The law of a sum of `λ χ²₁` is approximated by a shifted and scaled chi-square with the same three moments (Buckley and
-//! Eagleson 1988), from which the ratio follows an F law. The moments of `Σ` come from those of the Gram matrix of the
-//! points: the second in such a way that, given this matrix, the ratio has the variance that it has under all rotations
-//! of the points, which is what makes few points in many dimensions work; the third as its unbiased estimate.
+//! The law of a sum of `λ χ²₁` is approximated by a shifted and scaled chi-square with the same three moments
+//! (Buckley and Eagleson 1988), from which the ratio follows an F law. The moments of `Σ` come from those of the
+//! Gram matrix of the points: the second in such a way that, given this matrix, the ratio has the variance that it
+//! has under all rotations of the points, which is what makes few points in many dimensions work; the third as its
+//! unbiased estimate.
 
 use crate::Path;
 use crate::kernels::{dot, dot_f64, squared_distance};
@@ -26,8 +27,8 @@ const ROUNDING: f64 = 1e-14;
 
 /// The probability that noise about a fixed mean sets the first and the last point as far apart as they are.
 ///
-/// By `Metric::Cosine` of the normalised points. `None` below [`MIN_POINTS`] points and, for the cosine, when any is zero. Without
-/// any noise to be seen it is 0 if they differ at all, 1 if not.
+/// By `Metric::Cosine` of the normalised points. `None` below [`MIN_POINTS`] points and, for the cosine, when any is
+/// zero. Without any noise to be seen it is 0 if they differ at all, 1 if not.
 pub fn drift_p_value(path: &Path, metric: Metric) -> Option<f64> {
     let n = path.len();
     if n < MIN_POINTS {

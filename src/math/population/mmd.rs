@@ -14,8 +14,8 @@ const BATCH: usize = 64;
 /// Sums that differ by less than this share of the terms they are of differ by rounding.
 const ROUNDING: f64 = 1e-12;
 
-/// The statistic is the unbiased estimate of MMD² under the Gaussian kernel `exp(-d² / 2s²)`, `s` the median distance of
-/// the points of both samples; the p-value is that of a permutation test.
+/// The statistic is the unbiased estimate of MMD² under the Gaussian kernel `exp(-d² / 2s²)`, `s` the median
+/// distance of the points of both samples; the p-value is that of a permutation test.
 pub(super) fn shift(baseline: &Path, current: &Path, interrupt: &mut dyn FnMut()) -> Option<Shift> {
     let sizes = (baseline.len(), current.len());
     if sizes.0 < 2 || sizes.1 < 2 {

@@ -73,9 +73,9 @@ pub struct Shift {
 /// Compares two samples of points of one number of dimensions; the order of the points within a sample plays a part for
 /// PSI only, which learns its components from every other point of the baseline. Times play none.
 ///
-/// `None` for too few points: 2 of each, for PSI 20 of the baseline and 10 of the other; and for PSI where the baseline's
-/// do not vary. `interrupt` is called every few
-/// milliseconds, but in the search for principal components, and may unwind.
+/// `None` for too few points: 2 of each, for PSI 20 of the baseline and 10 of the other; and for PSI where the
+/// baseline's do not vary. `interrupt` is called every few milliseconds, but in the search for principal components,
+/// and may unwind.
 pub fn shift(method: Method, baseline: &Path, current: &Path, interrupt: &mut dyn FnMut()) -> Option<Shift> {
     match method {
         Method::Centroid => centroid::shift(baseline, current),

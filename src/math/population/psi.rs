@@ -11,13 +11,13 @@ const BINS: usize = 10;
 /// Added to every count, so that an empty bin has a logarithm.
 const SMOOTHING: f64 = 0.5;
 
-/// The statistic is the largest population stability index `Σ (a - e) ln(a / e)` of any of the leading components, with
-/// `e` the shares of the baseline and `a` those of the other sample in the baseline's deciles: below 0.1 is usually read as
-/// stable, above 0.25 as shifted. Sampling alone adds about `9 (1/n + 1/m)`.
+/// The statistic is the largest population stability index `Σ (a - e) ln(a / e)` of any of the leading components,
+/// with `e` the shares of the baseline and `a` those of the other sample in the baseline's deciles: below 0.1 is
+/// usually read as stable, above 0.25 as shifted. Sampling alone adds about `9 (1/n + 1/m)`.
 ///
-/// Components are learned from every other point of the baseline and the deciles from the rest: scores of points from
-/// which components were learned spread more widely than those of new ones. The p-value is of a permutation test of the rest
-/// and the other sample, of the largest index, so that having several components is accounted for.
+/// Components are learned from every other point of the baseline and the deciles from the rest: scores of points
+/// from which components were learned spread more widely than those of new ones. The p-value is of a permutation
+/// test of the rest and the other sample, of the largest index, so that having several components is accounted for.
 pub(super) fn shift(baseline: &Path, current: &Path, interrupt: &mut dyn FnMut()) -> Option<Shift> {
     if baseline.len() < 2 * BINS || current.len() < BINS {
         return None;
@@ -88,8 +88,9 @@ impl Column {
 
     /// The index of the points not marked against the `marked` ones that are.
     ///
-    /// The edges of the bins are order statistics of the marked points, number `k marked / 10` counted from 0; a point is
-    /// in the bin of the last edge that is not above it. Bins that nothing falls into, of equal edges, do not count.
+    /// The edges of the bins are order statistics of the marked points, number `k marked / 10` counted from 0; a
+    /// point is in the bin of the last edge that is not above it. Bins that nothing falls into, of equal edges, do
+    /// not count.
     fn index(&self, marks: &[bool], marked: usize) -> f64 {
         let edges: [usize; BINS - 1] = std::array::from_fn(|k| (k + 1) * marked / BINS);
         let mut counts = [[0usize; 2]; BINS];

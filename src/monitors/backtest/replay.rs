@@ -1,5 +1,5 @@
-//! From episodes to alerts, as an evaluation does it: the first finding of an entity counts, what had an alert within the
-//! cooldown, or of the same point, has none, and so many alerts are raised at most.
+//! From episodes to alerts, as an evaluation does it: the first finding of an entity counts, what had an alert within
+//! the cooldown, or of the same point, has none, and so many alerts are raised at most.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -20,8 +20,8 @@ pub struct Cuts {
 }
 
 impl Cuts {
-    /// From how many entities are tested at each check, and the p-values of at most `rate` with the checks at which they
-    /// stand (from, to before): the step-up procedure of Benjamini and Hochberg, as `cvx_math::fdr` has it.
+    /// From how many entities are tested at each check, and the p-values of at most `rate` with the checks at which
+    /// they stand (from, to before): the step-up procedure of Benjamini and Hochberg, as `cvx_math::fdr` has it.
     pub fn new(tests: &[i64], mut small: Vec<(u32, u32, f64)>, rate: f64, interrupt: fn()) -> Self {
         small.sort_by_key(|it| it.0);
         let mut ends: Vec<(u32, f64)> = small.iter().map(|it| (it.1, it.2)).collect();

@@ -53,8 +53,8 @@ pub fn of_source(source: Option<&str>) -> String {
     }
 }
 
-/// (key, ts, next): the gaps of more than `duration` between points of one key that a check falls into; next is NULL for
-/// the last point.
+/// (key, ts, next): the gaps of more than `duration` between points of one key that a check falls into; next is NULL
+/// for the last point.
 pub fn gaps(key: &str, points: &str, duration: i64, checks: &Checks) -> String {
     format!(
         "SELECT g.key, g.ts, g.next FROM (
