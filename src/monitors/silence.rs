@@ -27,14 +27,18 @@ pub fn find(
     let (ends, marked) = match values {
         Values::View { it, marked } => {
             let (data, definition) = (it.relation("cvx_view_data"), it.relation("cvx_view_definition"));
-            let ends = format!(
-                "SELECT d.entity_id::pg_catalog.text AS entity_id, d.end_ts FROM {data} d
-                 WHERE NOT d.entity_id OPERATOR(pg_catalog.=) ANY ($1)
+            let mut ends =
+                format!("SELECT d.entity_id::pg_catalog.text AS entity_id, d.end_ts FROM {data} d");
+            let of_marked = format!(
+                " WHERE NOT d.entity_id OPERATOR(pg_catalog.=) ANY ($1)
                  UNION ALL
                  SELECT c.entity_id::pg_catalog.text, c.end_ts FROM pg_catalog.unnest($1) m(id)
                  CROSS JOIN LATERAL (SELECT w.entity_id, w.end_ts FROM {definition} w
                     WHERE w.entity_id OPERATOR(pg_catalog.=) m.id) c"
             );
+            if !marked.is_empty() {
+                ends.push_str(&of_marked);
+            }
             (ends, marked)
         }
         Values::Computed => (

@@ -89,11 +89,11 @@ pub fn find(scope: &Scope, it: &Measure, owner: pg_sys::Oid) -> Result<Vec<Findi
         Some(_) => read(&computed(scope, it, "true"), &[])?,
         None => match scope.values(Some(it.feature), |config| it.fits(config), owner)? {
             Values::View { it: view, marked } => {
-                let query = of_view(
-                    it,
-                    &view.relation("cvx_view_data"),
-                    &view.relation("cvx_view_definition"),
-                );
+                let data = of_view(it, &view.relation("cvx_view_data"));
+                let query = match marked.is_empty() {
+                    true => data,
+                    false => with_marked(it, &data, &view.relation("cvx_view_definition")),
+                };
                 read(&query, &[marked.into()])?
             }
             Values::Computed => read(&computed(scope, it, &beyond(it, "m.value")), &[])?,
@@ -186,25 +186,28 @@ fn computed(scope: &Scope, it: &Measure, condition: &str) -> String {
     )
 }
 
-/// What the view holds, but for entities that have changed since ($1), which are computed.
-fn of_view(it: &Measure, data: &str, definition: &str) -> String {
+/// What the view holds beyond the threshold.
+fn of_view(it: &Measure, data: &str) -> String {
     let column = it.feature;
-    let condition = |alias: &str| {
-        format!(
-            "{} AND {}",
-            beyond(it, &format!("{alias}.{column}")),
-            recent(it, &format!("{alias}.end_ts"))
-        )
-    };
     format!(
         "SELECT d.entity_id::pg_catalog.text, d.end_ts, d.{column}, NULL::pg_catalog.float8 FROM {data} d
-         WHERE {} AND NOT d.entity_id OPERATOR(pg_catalog.=) ANY ($1)
+         WHERE {} AND {}",
+        beyond(it, &format!("d.{column}")),
+        recent(it, "d.end_ts")
+    )
+}
+
+/// But for entities that have changed since ($1), which are computed.
+fn with_marked(it: &Measure, data: &str, definition: &str) -> String {
+    let column = it.feature;
+    format!(
+        "{data} AND NOT d.entity_id OPERATOR(pg_catalog.=) ANY ($1)
          UNION ALL
          SELECT c.entity_id::pg_catalog.text, c.end_ts, c.{column}, NULL FROM pg_catalog.unnest($1) m(id)
          CROSS JOIN LATERAL (SELECT * FROM {definition} w WHERE w.entity_id OPERATOR(pg_catalog.=) m.id) c
-         WHERE {}",
-        condition("d"),
-        condition("c")
+         WHERE {} AND {}",
+        beyond(it, &format!("c.{column}")),
+        recent(it, "c.end_ts")
     )
 }
 
