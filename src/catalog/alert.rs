@@ -29,7 +29,7 @@ pub struct Fired {
 }
 
 /// Raises alerts of those findings that none is known of: within the monitor's cooldown, or with `once_a_point` ever of
-/// the same point. An entity has one at most; tests have theirs always.
+/// the same point. An entity has one at most, unless there is no cooldown; tests have theirs always.
 pub fn insert(
     it: &Monitor,
     condition: &str,
@@ -39,7 +39,9 @@ pub fn insert(
     most: usize,
 ) -> Result<Vec<Fired>, ErrorReport> {
     let query = "WITH given AS MATERIALIZED (
-            SELECT g.*, pg_catalog.row_number() OVER (PARTITION BY g.entity_id ORDER BY g.n) AS of_entity
+            SELECT g.*, $12::pg_catalog.interval OPERATOR(pg_catalog.<=) '0'::pg_catalog.interval
+                OR pg_catalog.row_number() OVER (PARTITION BY g.entity_id ORDER BY g.n) OPERATOR(pg_catalog.=) 1
+                AS is_first
             FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),
                 pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),
                 pg_catalog.unnest($10), pg_catalog.unnest($11)) WITH ORDINALITY
@@ -47,7 +49,7 @@ pub fn insert(
         due AS MATERIALIZED (
             SELECT g.*, pg_catalog.gen_random_uuid() AS event_id FROM given g
             WHERE g.is_test
-               OR g.entity_id IS NOT NULL AND g.of_entity OPERATOR(pg_catalog.=) 1 AND NOT EXISTS (
+               OR g.entity_id IS NOT NULL AND g.is_first AND NOT EXISTS (
                     SELECT FROM cvx.alert a
                     WHERE a.monitor_id OPERATOR(pg_catalog.=) $1 AND a.entity_id OPERATOR(pg_catalog.=) g.entity_id
                       AND NOT a.is_test

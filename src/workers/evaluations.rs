@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::monitor::{is_due, note_failure};
 use super::process::now;
-use super::shared::{self, Evaluation, Role, State};
+use super::shared::{self, Evaluation, Exit, Role, State};
 use crate::catalog::monitor::{self, Monitor};
 use crate::monitors::condition::Condition;
 use crate::monitors::{custom, declare};
@@ -42,11 +42,16 @@ impl Evaluations {
         let Some(own) = shared::slot(index) else {
             return Ok((None, WATCH));
         };
-        let worker = shared::slots().into_iter().find(|(_, slot)| {
-            slot.database == own.database && slot.role == Role::Monitor && slot.state != State::Ended
-        });
-        if let Some((_, slot)) = worker {
-            stop_overdue(&slot, &monitors)?;
+        if let Some(slot) = worker_of(&own) {
+            if let Some(Evaluation::Query { monitor_id, .. }) = slot.evaluation
+                && !monitors.iter().any(|it| it.monitor_id == monitor_id)
+            {
+                // Nobody waits for what it finds.
+                monitor::set_state(monitor_id, "running_since = NULL", vec![])?;
+                super::terminate(slot.pid);
+            } else {
+                stop_overdue(&slot, &monitors)?;
+            }
             return Ok((slot.evaluation, WATCH));
         }
         if let Some(asked) = &self.asked {
@@ -55,9 +60,21 @@ impl Evaluations {
                 return Ok((Some(asked.evaluation), WATCH));
             }
         }
-        self.asked = None;
-        for it in monitors.iter().filter(|it| it.state.running_since.is_some()) {
-            note_failure(it, "the process in which it was evaluated ended", true)?;
+        let exit = self.asked.take().map(|_| own.monitor_exit);
+        let left: Vec<(&Monitor, TimestampTz)> = monitors
+            .iter()
+            .filter_map(|it| it.state.running_since.map(|since| (it, since)))
+            .collect();
+        for &(it, since) in &left {
+            if crashed(since, exit) {
+                note_failure(it, "the process in which it was evaluated ended", true)?;
+            } else {
+                monitor::set_state(it.monitor_id, "running_since = NULL", vec![])?;
+            }
+        }
+        if !left.is_empty() {
+            // When they are due now, the next look tells.
+            return Ok((None, WATCH));
         }
         let next = choose(&monitors)?;
         if let Some(evaluation) = next {
@@ -75,7 +92,39 @@ impl Evaluations {
         let patience = patience.map_or(Duration::MAX, |at| {
             Duration::from_micros((at - now()).max(0).unsigned_abs())
         });
-        Ok((next, if next.is_some() { WATCH } else { patience }))
+        // Due and not chosen: it was refused, and is due again at a time that is not known here.
+        let is_refused = monitors.iter().any(|it| is_due(it) && by_clock(it));
+        Ok((
+            next,
+            if next.is_some() || is_refused {
+                WATCH
+            } else {
+                patience
+            },
+        ))
+    }
+}
+
+/// Ends what is being evaluated in the database of a scheduler.
+pub fn stop(index: usize) {
+    if let Some(slot) = shared::slot(index).and_then(|own| worker_of(&own)) {
+        super::terminate(slot.pid);
+    }
+}
+
+fn worker_of(scheduler: &shared::Slot) -> Option<shared::Slot> {
+    let slots = shared::slots().into_iter().map(|(_, slot)| slot);
+    let mut workers = slots.filter(|it| it.database == scheduler.database && it.role == Role::Monitor);
+    workers.find(|it| it.state != State::Ended)
+}
+
+/// Whether an evaluation took its process with it. `exit`: how that ended, if this scheduler knows. If not, the server's
+/// processes have all begun anew: by themselves, since one of them crashed, or since somebody has stopped the server.
+fn crashed(since: TimestampTz, exit: Option<Exit>) -> bool {
+    match exit {
+        Some(exit) => exit != Exit::Asked,
+        // SAFETY: a plain variable, set before any process is forked.
+        None => since > unsafe { pg_sys::PgStartTime },
     }
 }
 

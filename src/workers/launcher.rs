@@ -150,7 +150,7 @@ impl Launcher {
             }
             shared::free_slot(index);
             if slot.role == Role::Monitor {
-                shared::note_monitor_end(slot.database);
+                shared::note_monitor_end(slot.database, slot.exit);
             }
         }
     }

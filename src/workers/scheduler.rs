@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::evaluations::Evaluations;
+use super::evaluations::{self, Evaluations};
 use super::process::{self, Bell, now};
 use super::shared::{self, Evaluation, Exit, Role};
 use super::webhook::Dispatcher;
@@ -42,9 +42,9 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
         unreachable!()
     });
     let mut dispatcher = Dispatcher::new(bell.clone());
-    let mut evaluations = Evaluations::default();
+    let mut asked = Evaluations::default();
     loop {
-        let patience = match process::transaction(|| look(index, &mut evaluations)) {
+        let patience = match process::transaction(|| look(index, &mut asked)) {
             Ok(Some(look)) => {
                 let sent = if look.is_enabled {
                     dispatcher.step()
@@ -54,7 +54,10 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
                 announce(index, &look, dispatcher.in_flight());
                 look.patience.min(sent)
             }
-            Ok(None) => process::finish(index, Exit::NoExtension),
+            Ok(None) => {
+                evaluations::stop(index);
+                process::finish(index, Exit::NoExtension)
+            }
             Err(failure) => {
                 shared::update_slot(index, |slot| slot.error.set(&failure.message));
                 IMPATIENCE
@@ -77,7 +80,7 @@ struct Look {
 }
 
 /// Looks at all that has a time; None when cvx is not in this database.
-fn look(index: usize, evaluations: &mut Evaluations) -> Result<Option<Look>, ErrorReport> {
+fn look(index: usize, asked: &mut Evaluations) -> Result<Option<Look>, ErrorReport> {
     if !process::has_extension() {
         return Ok(None);
     }
@@ -94,6 +97,7 @@ fn look(index: usize, evaluations: &mut Evaluations) -> Result<Option<Look>, Err
     // Views are of this database alone: a copy of it may keep its own up to date.
     look_at_views(&mut look)?;
     if !activation::is_enabled()? {
+        evaluations::stop(index);
         return Ok(Some(look));
     }
     look.is_enabled = true;
@@ -101,7 +105,7 @@ fn look(index: usize, evaluations: &mut Evaluations) -> Result<Option<Look>, Err
         !it.paused && Condition::parse(&it.declared.condition).is_ok_and(|it| it.is_event_driven())
     };
     look.wants_refresh |= monitor::all()?.iter().any(follows);
-    let (evaluation, patience) = evaluations.look(index)?;
+    let (evaluation, patience) = asked.look(index)?;
     look.wants_monitor = evaluation;
     look.patience = look.patience.min(patience);
     let sources = source::all()?;

@@ -114,8 +114,9 @@ pub struct Slot {
     pub wants_refresh: bool,
     /// Of a scheduler: what is to be evaluated.
     pub wants_monitor: Option<Evaluation>,
-    /// And how many monitor workers have ended, for whatever reason.
+    /// And how many monitor workers have ended, and why the last one did.
     pub monitors_ended: u32,
+    pub monitor_exit: Exit,
     /// Of a monitor worker: what it is there for, and until when, in microseconds since 2000.
     pub evaluation: Option<Evaluation>,
     pub deadline: i64,
@@ -139,6 +140,7 @@ impl Slot {
         wants_refresh: false,
         wants_monitor: None,
         monitors_ended: 0,
+        monitor_exit: Exit::Failed,
         evaluation: None,
         deadline: i64::MAX,
         has_work: false,
@@ -256,13 +258,14 @@ pub fn update_slot(index: usize, change: impl FnOnce(&mut Slot)) {
 }
 
 /// Tells a database's scheduler that its monitor worker has ended.
-pub fn note_monitor_end(database: pg_sys::Oid) {
+pub fn note_monitor_end(database: pg_sys::Oid, why: Exit) {
     let pid = {
         let mut shared = SHARED.exclusive();
         let is_it =
             |slot: &&mut Slot| slot.role == Role::Scheduler && slot.database == database && slot.pid != 0;
         shared.slots.iter_mut().find(is_it).map(|slot| {
             slot.monitors_ended = slot.monitors_ended.wrapping_add(1);
+            slot.monitor_exit = why;
             slot.wants_monitor = None;
             slot.pid
         })
