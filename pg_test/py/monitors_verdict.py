@@ -127,14 +127,16 @@ class Verdict:
         self.counts["alerts that listeners had to hear of, and did"] = sum(it.checked for it in self.listeners)
 
     def detectors(self, conn):
-        query = """SELECT e.entity_id, d.entity_id, d.state::text = public.folded(e.entity_id)::text
+        """Of some hundreds of entities: to make one anew takes a call a point."""
+        query = """SELECT e.entity_id, d.state::text = public.folded(e.entity_id)::text
                    FROM (SELECT DISTINCT entity_id FROM cvx_space.m) e
-                   FULL JOIN (SELECT d.* FROM cvx.detector d JOIN cvx.monitor m USING (monitor_id)
-                              WHERE m.name = 'changes') d USING (entity_id)"""
+                   LEFT JOIN (SELECT d.* FROM cvx.detector d JOIN cvx.monitor m USING (monitor_id)
+                              WHERE m.name = 'changes') d USING (entity_id)
+                   ORDER BY md5(e.entity_id) LIMIT 400"""
         found = conn.execute(query).fetchall()
-        wrong = [row for row in found if row[0] is not None and row[2] is not True]
+        wrong = [entity for entity, same in found if same is not True]
         assert not wrong, f"{len(wrong)} detectors are not what their points make: {wrong[:5]}"
-        self.counts["detectors"] = len(found)
+        self.counts["detectors looked at"] = len(found)
 
     def states(self, conn):
         query = "SELECT name, status, alerts, last_error FROM cvx.monitors ORDER BY 1"
