@@ -23,7 +23,7 @@ SELECT format('INSERT INTO cvx.embedding (space_id, entity_id, ts, vec, source)
     WHERE e.space_id = cvx.space_id(%L) AND e.entity_id = %L AND e.ts = %L; ', 'live', :'space', :'package', e.ts)
 FROM cvx.embedding e
 WHERE e.space_id = cvx.space_id(:'space') AND e.entity_id = :'package' AND e.ts >= :'day'
-ORDER BY e.ts LIMIT 12 \gexec
+ORDER BY e.ts \gexec
 DO $$
 BEGIN
     FOR i IN 1..200 LOOP
