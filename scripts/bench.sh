@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 main() {
     local name missed=()
     [ "$#" -gt 0 ] || set -- changepoints aggregate ingest align kafka s3 postgres_copy footprint view_lookup view_marking view_refresh point_in_time \
-        monitor_evaluate monitor_latency monitor_cost
+        monitor_evaluate monitor_latency monitor_cost webhooks
     for name in "$@"; do [ -f "$ROOT/benches/$name.py" ] || die "there is no bench '$name' in benches/."; done
     ensure_setup test
     build_extension

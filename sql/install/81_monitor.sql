@@ -76,15 +76,20 @@ CREATE TABLE cvx.delivery (
     next_attempt_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     last_error text,
+    host text COLLATE pg_catalog."C" GENERATED ALWAYS AS (COALESCE(pg_catalog.lower(pg_catalog.substring(
+        (request OPERATOR(pg_catalog.->>) 'url') COLLATE pg_catalog."C", '^[^:]*://([^/?#]*)')), '')) STORED NOT NULL,
     UNIQUE (alert_id, action)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX delivery_due ON cvx.delivery (next_attempt_at);
-COMMENT ON INDEX cvx.delivery_due IS 'what is to be sent next';
+CREATE INDEX delivery_of_host ON cvx.delivery (host, next_attempt_at);
+COMMENT ON INDEX cvx.delivery_due IS 'when something is to be sent next';
+COMMENT ON INDEX cvx.delivery_of_host IS 'what is to be sent to each host, however much waits for others';
 COMMENT ON TABLE cvx.delivery IS 'webhooks that are still to be sent, and those that failed; a copy of this database has none';
 COMMENT ON COLUMN cvx.delivery.next_attempt_at IS 'infinity: it failed, and waits for cvx.resend_alert';
 COMMENT ON COLUMN cvx.delivery.action IS 'which of the monitor''s actions, from 0';
 COMMENT ON COLUMN cvx.delivery.request IS 'the action: where to, with references to secrets, not their values';
 COMMENT ON COLUMN cvx.delivery.body IS 'what is sent, each time the same';
+COMMENT ON COLUMN cvx.delivery.host IS 'host and port as they stand in the url';
 
 CREATE TABLE cvx.detector (
     monitor_id int NOT NULL,

@@ -7,6 +7,7 @@ use pgrx::spi::SpiHeapTupleData;
 use serde_json::{Value, json};
 
 use super::internal;
+use crate::workers::process::now;
 
 /// A webhook that is due.
 pub struct Due {
@@ -101,27 +102,44 @@ pub fn resend(alert_id: i64) -> Result<i64, ErrorReport> {
     Ok(found.map_err(internal)?.unwrap_or_default())
 }
 
-/// The host and port of a webhook's URL as they stand in it: cheap to compute for many rows, and good enough to be fair.
-const HOST: &str =
-    "pg_catalog.lower(pg_catalog.substring(d.request OPERATOR(pg_catalog.->>) 'url', '^[^:]*://([^/?#]*)'))";
-
-/// Those that are due, the longest first, with their hosts: at most `limit`, none of these and none to these hosts.
-pub fn due(limit: usize, except: &[i64], except_hosts: &[String]) -> Result<Vec<(i64, String)>, ErrorReport> {
+/// Those that are due, the longest first, with their hosts: at most `limit`, and of one host so many that with those that
+/// are under way they are `most_to_a_host`. `flights` are those, with their hosts.
+///
+/// Hosts are looked at one after the other, by steps through the index: where thousands wait for one of them, they are not
+/// in the way of the others.
+pub fn due(
+    limit: usize,
+    most_to_a_host: usize,
+    flights: (Vec<i64>, Vec<String>),
+) -> Result<Vec<(i64, String)>, ErrorReport> {
     let query = format!(
-        "SELECT d.delivery_id, COALESCE({HOST}, '') FROM cvx.delivery d
-        WHERE d.next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()
-          AND d.delivery_id OPERATOR(pg_catalog.<>) ALL ($1)
-          AND (pg_catalog.cardinality($2) OPERATOR(pg_catalog.=) 0
-               OR COALESCE({HOST}, '') OPERATOR(pg_catalog.<>) ALL ($2))
-        ORDER BY d.next_attempt_at LIMIT {limit}"
+        "WITH RECURSIVE hosts AS (
+            (SELECT d.host FROM cvx.delivery d ORDER BY d.host LIMIT 1)
+            UNION ALL
+            SELECT (SELECT d.host FROM cvx.delivery d WHERE d.host OPERATOR(pg_catalog.>) h.host ORDER BY d.host LIMIT 1)
+            FROM hosts h WHERE h.host IS NOT NULL)
+        SELECT n.delivery_id, h.host FROM hosts h
+        CROSS JOIN LATERAL (
+            SELECT d.delivery_id, d.next_attempt_at FROM cvx.delivery d
+            WHERE d.host OPERATOR(pg_catalog.=) h.host AND d.next_attempt_at OPERATOR(pg_catalog.<=) $3
+              AND d.delivery_id OPERATOR(pg_catalog.<>) ALL ($1)
+            ORDER BY d.next_attempt_at
+            LIMIT {most_to_a_host} OPERATOR(pg_catalog.-) pg_catalog.cardinality(
+                pg_catalog.array_positions($2, h.host COLLATE pg_catalog.\"C\"))) n
+        ORDER BY n.next_attempt_at LIMIT {limit}"
     );
+    let (ids, hosts) = flights;
     Spi::connect(|client| {
-        let arguments = [except.to_vec().into(), except_hosts.to_vec().into()];
-        let rows = client.select(query.as_str(), None, &arguments)?;
+        let rows = client.select(query.as_str(), None, &[ids.into(), hosts.into(), clock().into()])?;
         rows.map(|row| Ok((row.get(1)?.unwrap_or_default(), row.get(2)?.unwrap_or_default())))
             .collect::<pgrx::spi::Result<_>>()
     })
     .map_err(internal)
+}
+
+/// As a parameter: what changes while a statement runs cannot be looked up in an index.
+fn clock() -> Option<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(now()).ok()
 }
 
 /// All that is needed to send these.
@@ -162,11 +180,11 @@ fn read(row: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Due> {
 /// When the next is due that is not due yet, in microseconds since 2000.
 pub fn next_due() -> Result<Option<i64>, ErrorReport> {
     let query = "SELECT d.next_attempt_at FROM cvx.delivery d
-        WHERE d.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+        WHERE d.next_attempt_at OPERATOR(pg_catalog.>) $1
           AND d.next_attempt_at OPERATOR(pg_catalog.<) 'infinity'
         ORDER BY d.next_attempt_at LIMIT 1";
     Spi::connect(|client| {
-        let rows = client.select(query, Some(1), &[])?;
+        let rows = client.select(query, Some(1), &[clock().into()])?;
         let next = rows.into_iter().next();
         next.map_or(Ok(None), |row| row.get::<TimestampWithTimeZone>(1))
     })
@@ -174,68 +192,95 @@ pub fn next_due() -> Result<Option<i64>, ErrorReport> {
     .map_err(internal)
 }
 
-/// Notes an attempt, in the queue and on the alert. False when somebody else holds the alert: nothing has been noted.
-pub fn settle(it: &Attempt<'_>) -> Result<bool, ErrorReport> {
-    let hold =
-        "SELECT FROM cvx.alert a WHERE a.alert_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED";
-    let is_held =
-        Spi::connect_mut(|client| Ok(!client.update(hold, Some(1), &[it.alert_id.into()])?.is_empty()));
-    if !is_held.map_err(internal)? {
+/// Notes attempts, in the queue and on the alerts; returns the webhooks of which it did. It does not where somebody else
+/// holds the alert.
+pub fn settle(attempts: &[Attempt<'_>]) -> Result<Vec<i64>, ErrorReport> {
+    let alerts: Vec<i64> = attempts.iter().map(|it| it.alert_id).collect();
+    let held = ids(
+        "SELECT a.alert_id FROM cvx.alert a WHERE a.alert_id OPERATOR(pg_catalog.=) ANY ($1)
+        ORDER BY a.alert_id FOR NO KEY UPDATE SKIP LOCKED",
+        alerts.clone(),
+    )?;
+    let mut locked: Vec<i64> = alerts.into_iter().filter(|it| !held.contains(it)).collect();
+    if !locked.is_empty() {
         // One that is gone took its webhooks with it.
-        return Ok(!exists(it.alert_id)?);
+        let query = "SELECT a.alert_id FROM cvx.alert a WHERE a.alert_id OPERATOR(pg_catalog.=) ANY ($1)";
+        locked = ids(query, locked)?;
     }
-    note(it)?;
-    let end = "DELETE FROM cvx.delivery d WHERE d.delivery_id OPERATOR(pg_catalog.=) $1";
-    let again =
-        "UPDATE cvx.delivery d SET attempts = $2, next_attempt_at = COALESCE($3, 'infinity'), last_error = $4
-        WHERE d.delivery_id OPERATOR(pg_catalog.=) $1";
-    let done = match it.next {
-        Next::Delivered => Spi::run_with_args(end, &[it.delivery_id.into()]),
-        // One that failed stays, for resend.
-        Next::Failed | Next::Again(_) => {
-            let at = match it.next {
-                Next::Again(at) => TimestampWithTimeZone::try_from(at).ok(),
-                _ => None,
-            };
-            let arguments = [
-                it.delivery_id.into(),
-                it.attempts.into(),
-                at.into(),
-                it.error.into(),
-            ];
-            Spi::run_with_args(again, &arguments)
-        }
-    };
-    done.map(|()| true).map_err(internal)
+    let (noted, rest): (Vec<&Attempt<'_>>, Vec<_>) =
+        attempts.iter().partition(|it| !locked.contains(&it.alert_id));
+    drop(rest);
+    note(&noted)?;
+    let (done, again): (Vec<&Attempt<'_>>, Vec<_>) = noted.iter().partition(|it| it.next == Next::Delivered);
+    if !done.is_empty() {
+        let end = "DELETE FROM cvx.delivery d WHERE d.delivery_id OPERATOR(pg_catalog.=) ANY ($1)";
+        let done: Vec<i64> = done.iter().map(|it| it.delivery_id).collect();
+        Spi::run_with_args(end, &[done.into()]).map_err(internal)?;
+    }
+    if !again.is_empty() {
+        postpone(&again)?;
+    }
+    Ok(noted.iter().map(|it| it.delivery_id).collect())
 }
 
-fn exists(alert_id: i64) -> Result<bool, ErrorReport> {
-    let query = "SELECT EXISTS (SELECT FROM cvx.alert a WHERE a.alert_id OPERATOR(pg_catalog.=) $1)";
-    let found = Spi::get_one_with_args::<bool>(query, &[alert_id.into()]);
-    Ok(found.map_err(internal)?.unwrap_or(false))
+fn ids(query: &str, of: Vec<i64>) -> Result<Vec<i64>, ErrorReport> {
+    Spi::connect_mut(|client| {
+        let rows = client.update(query, None, &[of.into()])?;
+        rows.map(|row| Ok(row.get(1)?.unwrap_or_default()))
+            .collect::<pgrx::spi::Result<_>>()
+    })
+    .map_err(internal)
 }
 
-/// Writes an attempt into the alert's list of deliveries.
-fn note(it: &Attempt<'_>) -> Result<(), ErrorReport> {
-    let status = match it.next {
-        Next::Delivered => "delivered",
-        Next::Failed => "failed",
-        Next::Again(_) => "pending",
-    };
-    let now = json!({
-        "status": status,
-        "attempts": it.attempts,
-        "http_status": it.status,
-        "error": it.error,
+/// Writes attempts into the alerts' lists of deliveries.
+fn note(attempts: &[&Attempt<'_>]) -> Result<(), ErrorReport> {
+    let notes = attempts.iter().map(|it| {
+        let status = match it.next {
+            Next::Delivered => "delivered",
+            Next::Failed => "failed",
+            Next::Again(_) => "pending",
+        };
+        json!({
+            "alert_id": it.alert_id,
+            "action": it.action,
+            "note": {
+                "status": status,
+                "attempts": it.attempts,
+                "http_status": it.status,
+                "error": it.error,
+            },
+        })
     });
-    let update = "UPDATE cvx.alert a SET deliveries = (
+    let notes = JsonB(notes.collect());
+    let update = "UPDATE cvx.alert a SET deliveries = COALESCE((
             SELECT pg_catalog.jsonb_agg(
-                CASE WHEN e.value OPERATOR(pg_catalog.->>) 'action' OPERATOR(pg_catalog.=) $2
-                     THEN e.value OPERATOR(pg_catalog.||) $3
+                CASE WHEN n.note IS NULL THEN e.value
+                     ELSE e.value OPERATOR(pg_catalog.||) n.note
                           OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('at', pg_catalog.clock_timestamp())
-                     ELSE e.value END ORDER BY e.ordinality)
-            FROM pg_catalog.jsonb_array_elements(a.deliveries) WITH ORDINALITY e)
-        WHERE a.alert_id OPERATOR(pg_catalog.=) $1 AND a.deliveries OPERATOR(pg_catalog.<>) '[]'";
-    let action = it.action.to_string();
-    Spi::run_with_args(update, &[it.alert_id.into(), action.into(), JsonB(now).into()]).map_err(internal)
+                END ORDER BY e.ordinality)
+            FROM pg_catalog.jsonb_array_elements(a.deliveries) WITH ORDINALITY e
+            LEFT JOIN pg_catalog.jsonb_to_recordset($2) n(alert_id bigint, action text, note jsonb)
+                ON n.alert_id OPERATOR(pg_catalog.=) a.alert_id
+                AND n.action OPERATOR(pg_catalog.=) (e.value OPERATOR(pg_catalog.->>) 'action')), a.deliveries)
+        WHERE a.alert_id OPERATOR(pg_catalog.=) ANY ($1)";
+    let alerts: Vec<i64> = attempts.iter().map(|it| it.alert_id).collect();
+    Spi::run_with_args(update, &[alerts.into(), notes.into()]).map_err(internal)
+}
+
+/// Puts off what has not been delivered: until its time, or, if it failed, until somebody asks for it.
+fn postpone(attempts: &[&Attempt<'_>]) -> Result<(), ErrorReport> {
+    let update = "UPDATE cvx.delivery d
+        SET attempts = n.attempts, next_attempt_at = COALESCE(n.at, 'infinity'), last_error = n.error
+        FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))
+            n(delivery_id, attempts, at, error)
+        WHERE d.delivery_id OPERATOR(pg_catalog.=) n.delivery_id";
+    let ids: Vec<i64> = attempts.iter().map(|it| it.delivery_id).collect();
+    let counts: Vec<i32> = attempts.iter().map(|it| it.attempts).collect();
+    let at = attempts.iter().map(|it| match it.next {
+        Next::Again(at) => TimestampWithTimeZone::try_from(at).ok(),
+        Next::Delivered | Next::Failed => None,
+    });
+    let at: Vec<Option<TimestampWithTimeZone>> = at.collect();
+    let errors: Vec<Option<&str>> = attempts.iter().map(|it| it.error).collect();
+    Spi::run_with_args(update, &[ids.into(), counts.into(), at.into(), errors.into()]).map_err(internal)
 }

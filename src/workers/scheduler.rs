@@ -1,7 +1,7 @@
 //! The scheduler of a database: asks for runs, refreshes and evaluations that are due, says which workers are wanted, and
 //! sends webhooks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -43,27 +43,38 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
     });
     let mut dispatcher = Dispatcher::new(bell.clone());
     let mut asked = Evaluations::default();
+    let mut look_at = Instant::now();
+    let (mut schedules, mut shown) = (0, None);
     loop {
-        let patience = match process::transaction(|| look(index, &mut asked)) {
-            Ok(Some(look)) => {
-                let sent = if look.is_enabled {
-                    dispatcher.step()
-                } else {
-                    PATIENCE
-                };
-                announce(index, &look, dispatcher.in_flight());
-                look.patience.min(sent)
-            }
-            Ok(None) => {
-                evaluations::stop(index);
-                process::finish(index, Exit::NoExtension)
-            }
-            Err(failure) => {
-                shared::update_slot(index, |slot| slot.error.set(&failure.message));
-                IMPATIENCE
-            }
-        };
-        process::wait(Some(&bell), patience);
+        let sending = dispatcher.step();
+        // Outcomes of webhooks come by the bell, many in a second, and say nothing of the rest.
+        if look_at <= Instant::now() {
+            let patience = match process::transaction(|| look(index, &mut asked)) {
+                Ok(Some(look)) => {
+                    announce(index, &look);
+                    schedules = look.schedules;
+                    look.patience
+                }
+                Ok(None) => {
+                    evaluations::stop(index);
+                    process::finish(index, Exit::NoExtension)
+                }
+                Err(failure) => {
+                    shared::update_slot(index, |slot| slot.error.set(&failure.message));
+                    IMPATIENCE
+                }
+            };
+            look_at = Instant::now() + patience;
+        }
+        let showing = Some((schedules, dispatcher.in_flight()));
+        if shown != showing {
+            show(index, schedules, dispatcher.in_flight());
+            shown = showing;
+        }
+        let patience = look_at.saturating_duration_since(Instant::now());
+        if process::wait(Some(&bell), patience.min(sending)) {
+            look_at = Instant::now();
+        }
     }
 }
 
@@ -75,7 +86,6 @@ struct Look {
     requested: bool,
     requested_refresh: bool,
     wants_monitor: Option<Evaluation>,
-    is_enabled: bool,
     patience: Duration,
 }
 
@@ -91,7 +101,6 @@ fn look(index: usize, asked: &mut Evaluations) -> Result<Option<Look>, ErrorRepo
         requested: false,
         requested_refresh: false,
         wants_monitor: None,
-        is_enabled: false,
         patience: PATIENCE,
     };
     // Views are of this database alone: a copy of it may keep its own up to date.
@@ -100,7 +109,6 @@ fn look(index: usize, asked: &mut Evaluations) -> Result<Option<Look>, ErrorRepo
         evaluations::stop(index);
         return Ok(Some(look));
     }
-    look.is_enabled = true;
     let follows = |it: &monitor::Monitor| {
         !it.paused && Condition::parse(&it.declared.condition).is_ok_and(|it| it.is_event_driven())
     };
@@ -166,7 +174,15 @@ fn look_at_views(look: &mut Look) -> Result<(), ErrorReport> {
     Ok(())
 }
 
-fn announce(index: usize, look: &Look, webhooks: usize) {
+fn show(index: usize, schedules: usize, webhooks: usize) {
+    let mut work = format!("{schedules} schedules");
+    if webhooks > 0 {
+        work.push_str(&format!(", sending {webhooks} webhooks"));
+    }
+    process::report(index, &work, false);
+}
+
+fn announce(index: usize, look: &Look) {
     let mut changed = false;
     shared::update_slot(index, |slot| {
         changed = slot.wants_ingest != look.wants_ingest
@@ -176,11 +192,6 @@ fn announce(index: usize, look: &Look, webhooks: usize) {
         slot.wants_refresh = look.wants_refresh;
         slot.wants_monitor = look.wants_monitor;
     });
-    let mut work = format!("{} schedules", look.schedules);
-    if webhooks > 0 {
-        work.push_str(&format!(", sending {webhooks} webhooks"));
-    }
-    process::report(index, &work, false);
     if changed {
         shared::wake(shared::launcher().pid);
     }

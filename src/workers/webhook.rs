@@ -178,16 +178,13 @@ impl Dispatcher {
     /// Writes these down in one transaction; which of them were. Those whose alert is locked are not.
     fn settle(&self, judged: &[Judgement]) -> Result<Vec<i64>, Failure> {
         process::transaction(|| {
-            let mut noted = Vec::new();
             if !process::has_extension() {
-                return Ok(noted);
+                return Ok(Vec::new());
             }
             asynchronously()?;
-            for it in judged {
-                let Some(flight) = self.flights.get(&it.delivery_id) else {
-                    continue;
-                };
-                let attempt = Attempt {
+            let attempts = judged.iter().filter_map(|it| {
+                let flight = self.flights.get(&it.delivery_id)?;
+                Some(Attempt {
                     delivery_id: it.delivery_id,
                     alert_id: flight.alert_id,
                     action: flight.action,
@@ -195,12 +192,9 @@ impl Dispatcher {
                     status: it.status,
                     error: it.error.as_deref(),
                     next: it.next,
-                };
-                if delivery::settle(&attempt)? {
-                    noted.push(it.delivery_id);
-                }
-            }
-            Ok(noted)
+                })
+            });
+            delivery::settle(&attempts.collect::<Vec<_>>())
         })
     }
 
@@ -217,7 +211,14 @@ impl Dispatcher {
             if !process::has_extension() || !activation::is_enabled()? {
                 return Ok((Vec::new(), None));
             }
-            let hosts: HashMap<i64, String> = self.pick(room)?.into_iter().collect();
+            let under_way = self
+                .flights
+                .iter()
+                .map(|(key, it)| (*key, it.host.clone()))
+                .unzip();
+            let hosts: HashMap<i64, String> = delivery::due(room, MOST_TO_A_HOST, under_way)?
+                .into_iter()
+                .collect();
             let mut due = Vec::with_capacity(hosts.len());
             if !hosts.is_empty() {
                 let keys: Vec<i64> = hosts.keys().copied().collect();
@@ -237,38 +238,6 @@ impl Dispatcher {
             }
         }
         Ok(next.min(PATIENCE))
-    }
-
-    /// What is due and may go now, with its host.
-    fn pick(&self, room: usize) -> Result<Vec<(i64, String)>, ErrorReport> {
-        let mut to_host: HashMap<String, usize> = HashMap::new();
-        for flight in self.flights.values() {
-            *to_host.entry(flight.host.clone()).or_default() += 1;
-        }
-        let mut except: Vec<i64> = self.flights.keys().copied().collect();
-        let mut picked = Vec::new();
-        loop {
-            let full: Vec<String> = to_host
-                .iter()
-                .filter(|(_, count)| **count >= MOST_TO_A_HOST)
-                .map(|(host, _)| host.clone())
-                .collect();
-            let mut left_out = false;
-            for (delivery_id, host) in delivery::due(room - picked.len(), &except, &full)? {
-                let count = to_host.entry(host.clone()).or_default();
-                if *count >= MOST_TO_A_HOST {
-                    left_out = true;
-                    continue;
-                }
-                *count += 1;
-                except.push(delivery_id);
-                picked.push((delivery_id, host));
-            }
-            // Those behind the ones that were left out have their turn; a host is full for good, so this ends.
-            if !left_out || picked.len() == room {
-                return Ok(picked);
-            }
-        }
     }
 
     /// Hands a request over. False when there was no room for it after all: it is left for later.
