@@ -162,6 +162,8 @@ pub fn update(monitor_id: i32, it: &cvx_config::Monitor) -> Result<(), ErrorRepo
 }
 
 pub fn delete(monitor_id: i32) -> Result<(), ErrorReport> {
+    // In the order in which evaluations lock: one that is under way ends first.
+    lock(monitor_id)?;
     for table in ["monitor", "monitor_state", "detector"] {
         let delete = format!("DELETE FROM cvx.{table} m WHERE m.monitor_id OPERATOR(pg_catalog.=) $1");
         Spi::run_with_args(&delete, &[monitor_id.into()]).map_err(internal)?;
@@ -200,11 +202,17 @@ pub fn lock(monitor_id: i32) -> Result<bool, ErrorReport> {
     set_state(monitor_id, "monitor_id = monitor_id", vec![])?;
     let query =
         "SELECT m.monitor_id FROM cvx.monitor m WHERE m.monitor_id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE";
-    Spi::connect_mut(|client| {
+    let is_there = Spi::connect_mut(|client| {
         let rows = client.update(query, Some(1), &[monitor_id.into()])?;
         Ok::<_, pgrx::spi::Error>(!rows.is_empty())
-    })
-    .map_err(internal)
+    });
+    let is_there = is_there.map_err(internal)?;
+    if !is_there {
+        // Made above, by a transaction that had seen the monitor.
+        let delete = "DELETE FROM cvx.monitor_state t WHERE t.monitor_id OPERATOR(pg_catalog.=) $1";
+        Spi::run_with_args(delete, &[monitor_id.into()]).map_err(internal)?;
+    }
+    Ok(is_there)
 }
 
 /// Has the log of changes kept for a monitor of change points, from here on.
