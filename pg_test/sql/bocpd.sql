@@ -28,8 +28,8 @@ SELECT dims, b.ts, b.index, b.run_length, round(b.probability::numeric, 2) AS pr
 FROM unnest(ARRAY[1, 3, 384]) dims, bocpd(pg_temp.signal(80, 50, 4, dims)) b;
 SELECT count(*) AS without_change FROM bocpd(pg_temp.signal(200, 999, 0));
 -- Exact: a step with no noise at all.
-SELECT b.ts, b.index, b.probability, b.run_length, b.severity FROM
-    (SELECT trajectory_agg('2026-01-01'::timestamptz + i * interval '1 day', CASE WHEN i < 20 THEN '[1,2]' ELSE '[1,3]' END) t FROM generate_series(0, 29) i) s, bocpd(t) b;
+SELECT b.ts, b.index, pg_temp.r6(b.probability) AS probability, b.run_length, pg_temp.r6(b.severity) AS severity FROM
+    (SELECT trajectory_agg('2026-01-01'::timestamptz + i * interval '1 day', (CASE WHEN i < 20 THEN '[1,2]' ELSE '[1,3]' END)::vector) t FROM generate_series(0, 29) i) s, bocpd(t) b;
 -- +1 and -1 in turn around 0, then around 10: the variance is half the mean square of the differences over the share
 -- 1 - 0.2757 - 0.11 that trimming keeps of it in one dimension.
 SELECT b.index, pg_temp.r6(b.severity) AS severity, pg_temp.r6(100 / (100 + 2 / (1 - 0.2757 - 0.11))) AS by_hand FROM
