@@ -102,22 +102,23 @@ pub fn resend(alert_id: i64) -> Result<i64, ErrorReport> {
     Ok(found.map_err(internal)?.unwrap_or_default())
 }
 
+/// The hosts that something waits for, by steps through the index: where thousands wait for one of them, they are not in
+/// the way of the others.
+const HOSTS: &str = "WITH RECURSIVE hosts AS (
+        (SELECT d.host FROM cvx.delivery d ORDER BY d.host LIMIT 1)
+        UNION ALL
+        SELECT (SELECT d.host FROM cvx.delivery d WHERE d.host OPERATOR(pg_catalog.>) h.host ORDER BY d.host LIMIT 1)
+        FROM hosts h WHERE h.host IS NOT NULL)";
+
 /// Those that are due, the longest first, with their hosts: at most `limit`, and of one host so many that with those that
 /// are under way they are `most_to_a_host`. `flights` are those, with their hosts.
-///
-/// Hosts are looked at one after the other, by steps through the index: where thousands wait for one of them, they are not
-/// in the way of the others.
 pub fn due(
     limit: usize,
     most_to_a_host: usize,
     flights: (Vec<i64>, Vec<String>),
 ) -> Result<Vec<(i64, String)>, ErrorReport> {
     let query = format!(
-        "WITH RECURSIVE hosts AS (
-            (SELECT d.host FROM cvx.delivery d ORDER BY d.host LIMIT 1)
-            UNION ALL
-            SELECT (SELECT d.host FROM cvx.delivery d WHERE d.host OPERATOR(pg_catalog.>) h.host ORDER BY d.host LIMIT 1)
-            FROM hosts h WHERE h.host IS NOT NULL)
+        "{HOSTS}
         SELECT n.delivery_id, h.host FROM hosts h
         CROSS JOIN LATERAL (
             SELECT d.delivery_id, d.next_attempt_at FROM cvx.delivery d
@@ -179,12 +180,17 @@ fn read(row: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Due> {
 
 /// When the next is due that is not due yet, in microseconds since 2000.
 pub fn next_due() -> Result<Option<i64>, ErrorReport> {
-    let query = "SELECT d.next_attempt_at FROM cvx.delivery d
-        WHERE d.next_attempt_at OPERATOR(pg_catalog.>) $1
-          AND d.next_attempt_at OPERATOR(pg_catalog.<) 'infinity'
-        ORDER BY d.next_attempt_at LIMIT 1";
+    let query = format!(
+        "{HOSTS}
+        SELECT pg_catalog.min(n.next_attempt_at) FROM hosts h
+        CROSS JOIN LATERAL (
+            SELECT d.next_attempt_at FROM cvx.delivery d
+            WHERE d.host OPERATOR(pg_catalog.=) h.host AND d.next_attempt_at OPERATOR(pg_catalog.>) $1
+              AND d.next_attempt_at OPERATOR(pg_catalog.<) 'infinity'
+            ORDER BY d.next_attempt_at LIMIT 1) n"
+    );
     Spi::connect(|client| {
-        let rows = client.select(query, Some(1), &[clock().into()])?;
+        let rows = client.select(query.as_str(), Some(1), &[clock().into()])?;
         let next = rows.into_iter().next();
         next.map_or(Ok(None), |row| row.get::<TimestampWithTimeZone>(1))
     })

@@ -33,6 +33,8 @@ pub extern "C-unwind" fn cvx_scheduler_main(argument: pg_sys::Datum) {
     }
     // Less than deadlock_timeout: of this worker and a DROP EXTENSION that wait for each other, this one gives way.
     process::set(c"lock_timeout", c"500ms");
+    // Its statements are short, also where the planner cannot know that.
+    process::set(c"jit", c"off");
     let bell = Bell::new().unwrap_or_else(|error| {
         ereport!(
             PgLogLevel::FATAL,
