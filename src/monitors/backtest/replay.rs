@@ -98,7 +98,8 @@ pub fn replay(
         .filter_map(|place| next(found, place, 0).map(|check| Reverse(turn(check, place))))
         .collect();
     let mut last: HashMap<u32, i64> = HashMap::new();
-    let mut told: HashSet<(u32, i64)> = HashSet::new();
+    // The check at which there was an alert of a point.
+    let mut told: HashMap<(u32, i64), usize> = HashMap::new();
     let mut fired: Vec<(usize, usize)> = Vec::new();
     let (mut current, mut of_check, mut steps) = (usize::MAX, 0, 0usize);
     while let Some(Reverse((now, place))) = queue.pop() {
@@ -110,7 +111,8 @@ pub fn replay(
         if check != current {
             (current, of_check) = (check, 0);
         }
-        if once_a_point && told.contains(&(it.subject, it.ts)) {
+        let is_told = told.get(&(it.subject, it.ts)).is_some_and(|&at| at < check);
+        if once_a_point && is_told {
             continue;
         }
         let free = last
@@ -118,14 +120,16 @@ pub fn replay(
             .map(|&fired_at| fired_at.saturating_add(cooldown));
         let later = match free {
             Some(free) if free > checks.time(check) => Some(checks.at_or_after(free)),
-            _ if of_check == fire::MOST_ALERTS || is_beaten(found, &rivals, place, check) => Some(check + 1),
+            _ if of_check == fire::MOST_ALERTS => Some(check + 1),
+            // Without a cooldown an entity may have several alerts at once.
+            _ if cooldown > 0 && is_beaten(found, &rivals, place, check) => Some(check + 1),
             _ => None,
         };
         let later = later.unwrap_or_else(|| {
             fired.push((check, place));
             of_check += 1;
             last.insert(it.subject, checks.time(check));
-            told.insert((it.subject, it.ts));
+            told.insert((it.subject, it.ts), check);
             if once_a_point { usize::MAX } else { check + 1 }
         });
         if fired.len() > MOST_ALERTS {
