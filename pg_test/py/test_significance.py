@@ -18,9 +18,13 @@ def trimming(freedom, kept):
         return 1.0, 1.0
     law = stats.chi2(freedom)
     cut = law.ppf(kept)
-    mean = law.expect(lambda x: x, lb=0, ub=cut)
+    # Integrals of x and of its square, over the root of x, in which the density is smooth.
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    root = (nodes + 1) / 2 * np.sqrt(cut)
+    density = weights / 2 * np.sqrt(cut) * law.pdf(root**2) * 2 * root
+    mean = (density * root**2).sum()
     winsorised = mean + cut * (1 - kept)
-    square = law.expect(lambda x: x * x, lb=0, ub=cut) + cut**2 * (1 - kept)
+    square = (density * root**4).sum() + cut**2 * (1 - kept)
     return mean / kept / freedom, 2 / freedom / ((square - winsorised**2) / mean**2)
 
 

@@ -14,8 +14,10 @@ const DIMS: [usize; 3] = [2, 64, 384];
 const LENGTHS: [usize; 8] = [4, 5, 6, 8, 12, 20, 50, 200];
 const LEVELS: [f64; 3] = [0.05, 0.01, 0.001];
 
-/// What the noise looks like: its variance along each axis.
-const SPECTRA: [(&str, fn(usize) -> f64); 3] = [
+/// What the noise looks like: its name and its variance along each axis.
+type Noise = (&'static str, fn(usize) -> f64);
+
+const SPECTRA: [Noise; 3] = [
     ("isotropic", |_| 1.0),
     ("1/k", |axis| 1.0 / (axis + 1) as f64),
     ("spike", |axis| if axis == 0 { 1.0 } else { 0.3 / 384.0 }),
