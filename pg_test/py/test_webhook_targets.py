@@ -310,6 +310,14 @@ class TestSecrets:
         assert settled(alice, alert_id)[0]["status"] == "delivered"
         alice.execute("SELECT cvx.drop_secret('later')")
 
+    def test_many_that_cannot_be_sent(self, alice, receiver):
+        """None of them waits for an answer of another."""
+        create(alice, "m", post(receiver.url(), secret={"secret": "later"}))
+        alice.execute("SELECT cvx.test_monitor('m') FROM generate_series(1, 100)")
+        query = "SELECT count(*) FROM cvx.alert WHERE deliveries @> '[{\"status\": \"failed\"}]'"
+        until(lambda: alice.execute(query).fetchone() == (100,), 5)
+        assert receiver.connections == 0
+
     def test_of_somebody_else(self, cluster, alice, receiver):
         with cluster.connect(DATABASE, user="bob") as bob:
             bob.execute("SELECT cvx.create_secret('bobs', %s)", (OTHER_SECRET,))

@@ -7,7 +7,6 @@ use pgrx::spi::SpiHeapTupleData;
 use serde_json::{Value, json};
 
 use super::internal;
-use crate::workers::process::now;
 
 /// A webhook that is due.
 pub struct Due {
@@ -110,9 +109,11 @@ const HOSTS: &str = "WITH RECURSIVE hosts AS (
         SELECT (SELECT d.host FROM cvx.delivery d WHERE d.host OPERATOR(pg_catalog.>) h.host ORDER BY d.host LIMIT 1)
         FROM hosts h WHERE h.host IS NOT NULL)";
 
-/// Those that are due, the longest first, with their hosts: at most `limit`, and of one host so many that with those that
-/// are under way they are `most_to_a_host`. `flights` are those, with their hosts.
+/// Those that are due at this time, in microseconds since 2000, the longest first, with their hosts: at most
+/// `limit`, and of one host so many that with those that are under way they are `most_to_a_host`. `flights` are
+/// those, with their hosts.
 pub fn due(
+    at: i64,
     limit: usize,
     most_to_a_host: usize,
     flights: (Vec<i64>, Vec<String>),
@@ -131,7 +132,7 @@ pub fn due(
     );
     let (ids, hosts) = flights;
     Spi::connect(|client| {
-        let rows = client.select(query.as_str(), None, &[ids.into(), hosts.into(), clock().into()])?;
+        let rows = client.select(query.as_str(), None, &[ids.into(), hosts.into(), time(at).into()])?;
         rows.map(|row| Ok((row.get(1)?.unwrap_or_default(), row.get(2)?.unwrap_or_default())))
             .collect::<pgrx::spi::Result<_>>()
     })
@@ -139,8 +140,8 @@ pub fn due(
 }
 
 /// As a parameter: what changes while a statement runs cannot be looked up in an index.
-fn clock() -> Option<TimestampWithTimeZone> {
-    TimestampWithTimeZone::try_from(now()).ok()
+fn time(at: i64) -> Option<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(at).ok()
 }
 
 /// All that is needed to send these.
@@ -178,8 +179,8 @@ fn read(row: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Due> {
     })
 }
 
-/// When the next is due that is not due yet, in microseconds since 2000.
-pub fn next_due() -> Result<Option<i64>, ErrorReport> {
+/// When the next is due that is not due at this time; both in microseconds since 2000.
+pub fn next_due(at: i64) -> Result<Option<i64>, ErrorReport> {
     let query = format!(
         "{HOSTS}
         SELECT pg_catalog.min(n.next_attempt_at) FROM hosts h
@@ -190,7 +191,7 @@ pub fn next_due() -> Result<Option<i64>, ErrorReport> {
             ORDER BY d.next_attempt_at LIMIT 1) n"
     );
     Spi::connect(|client| {
-        let rows = client.select(query.as_str(), Some(1), &[clock().into()])?;
+        let rows = client.select(query.as_str(), Some(1), &[time(at).into()])?;
         let next = rows.into_iter().next();
         next.map_or(Ok(None), |row| row.get::<TimestampWithTimeZone>(1))
     })
@@ -283,7 +284,7 @@ fn postpone(attempts: &[&Attempt<'_>]) -> Result<(), ErrorReport> {
     let ids: Vec<i64> = attempts.iter().map(|it| it.delivery_id).collect();
     let counts: Vec<i32> = attempts.iter().map(|it| it.attempts).collect();
     let at = attempts.iter().map(|it| match it.next {
-        Next::Again(at) => TimestampWithTimeZone::try_from(at).ok(),
+        Next::Again(at) => time(at),
         Next::Delivered | Next::Failed => None,
     });
     let at: Vec<Option<TimestampWithTimeZone>> = at.collect();

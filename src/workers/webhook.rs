@@ -83,12 +83,11 @@ impl Dispatcher {
         while let Some((delivery_id, outcome)) = self.sender.try_recv() {
             self.judge(delivery_id, outcome);
         }
-        // What cannot be sent at all has its outcome when it is taken, and is noted next time.
         let noted = self.note();
         let taken = self.take();
         let failure = noted.as_ref().err().or(taken.as_ref().err());
         if let Some(message) = failure.map(|it| it.message.clone()) {
-            self.warn("", &message);
+            self.warn("", &format!("is held up: {message}"));
         }
         match taken {
             Ok(patience) if self.judged.is_empty() => patience,
@@ -207,6 +206,8 @@ impl Dispatcher {
         if room == 0 {
             return Ok(PATIENCE);
         }
+        // One clock for both: what becomes due between two would be in neither.
+        let at = now();
         let (due, next) = process::transaction(|| {
             if !process::has_extension() || !activation::is_enabled()? {
                 return Ok((Vec::new(), None));
@@ -216,7 +217,7 @@ impl Dispatcher {
                 .iter()
                 .map(|(key, it)| (*key, it.host.clone()))
                 .unzip();
-            let hosts: HashMap<i64, String> = delivery::due(room, MOST_TO_A_HOST, under_way)?
+            let hosts: HashMap<i64, String> = delivery::due(at, room, MOST_TO_A_HOST, under_way)?
                 .into_iter()
                 .collect();
             let mut due = Vec::with_capacity(hosts.len());
@@ -227,15 +228,20 @@ impl Dispatcher {
                     due.push((request(&it), host, it));
                 }
             }
-            Ok((due, delivery::next_due()?))
+            Ok((due, delivery::next_due(at)?))
         })?;
         let next = next.map_or(PATIENCE, |at| {
             Duration::from_micros(at.saturating_sub(now()).max(0).unsigned_abs())
         });
+        let judged = self.judged.len();
         for (request, host, it) in due {
             if !self.send(&policy, request, host, &it) {
                 return Ok(IMPATIENCE);
             }
+        }
+        if self.judged.len() > judged {
+            // Of what is not sent at all no bell will tell, and others may have waited for its place.
+            return Ok(Duration::ZERO);
         }
         Ok(next.min(PATIENCE))
     }
