@@ -1,6 +1,6 @@
-"""Bayesian online change-point detection (Adams and MacKay 2007, their algorithm 1) in plain numpy: every run is kept, and
-every mean is computed anew from the points themselves. The noise is estimated from all that its definition names, and
-what is told apart from outliers is told as cvx's documentation has it."""
+"""Bayesian online change-point detection (Adams and MacKay 2007, their algorithm 1) in plain numpy: every run is kept,
+and every mean is computed anew from the points themselves. The noise is estimated from all that its definition names,
+and what is told apart from outliers is told as cvx's documentation has it."""
 
 from dataclasses import dataclass
 

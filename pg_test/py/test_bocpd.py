@@ -1,4 +1,4 @@
-"""Online change points through SQL against plain numpy, one point at a time against the batch, and states of any bytes."""
+"""Online change points through SQL against plain numpy, one by one against the batch, and states of any bytes."""
 
 import bocpd_oracle
 import numpy as np
@@ -15,8 +15,8 @@ FEED = """
         UNION ALL
         SELECT p.i, cvx.bocpd_update({state}, p.ts, p.vec, %s, %s) FROM fed JOIN p ON p.i = fed.i + 1
     )
-    SELECT cvx.bocpd_num_points(state), cvx.bocpd_probability(state), cvx.bocpd_run_length(state), r.index, r.probability,
-           r.run_length, r.severity, r.ts, r.detected_at, cvx.bocpd_last_ts(state), pg_column_size(state)
+    SELECT cvx.bocpd_num_points(state), cvx.bocpd_probability(state), cvx.bocpd_run_length(state), r.index,
+           r.probability, r.run_length, r.severity, r.ts, r.detected_at, cvx.bocpd_last_ts(state), pg_column_size(state)
     FROM fed LEFT JOIN LATERAL cvx.bocpd_reported(state) r ON true WHERE i > 0 ORDER BY i"""
 BATCH = """SELECT index, probability, run_length, severity, ts, detected_at
            FROM cvx.bocpd(%s::cvx.trajectory, %s, %s) ORDER BY index"""
@@ -110,9 +110,10 @@ def test_the_state_is_small_and_goes_through_a_table(typed):
     typed.execute("INSERT INTO kept VALUES (NULL)")
     for i, vec in enumerate(x):
         text = "[" + ",".join(map(repr, vec.tolist())) + "]"
-        update = "UPDATE kept SET state = cvx.bocpd_update(state, '2000-01-01'::timestamptz + %s * interval '1 day', %s)"
-        typed.execute(update, (i, text))
-    stored = rows(typed, "SELECT cvx.bocpd_probability(state), cvx.bocpd_run_length(state), cvx.bocpd_num_points(state) FROM kept")
+        ts = "'2000-01-01'::timestamptz + %s * interval '1 day'"
+        typed.execute(f"UPDATE kept SET state = cvx.bocpd_update(state, {ts}, %s)", (i, text))
+    read = "cvx.bocpd_probability(state), cvx.bocpd_run_length(state), cvx.bocpd_num_points(state)"
+    stored = rows(typed, f"SELECT {read} FROM kept")
     direct = fed(typed, x)[-1]
     assert stored == [(direct[1], direct[2], direct[0])]
     toasted = "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = 'kept'::regclass"
@@ -143,7 +144,7 @@ def test_binary_and_text_are_lossless(typed, tmp_path):
             data = b"".join(out)
         with cursor.copy("COPY b FROM STDIN (FORMAT binary)") as into:
             into.write(data)
-    same = "SELECT count(*) FILTER (WHERE a.state::text = b.state::text) = count(*), count(*) FROM a FULL JOIN b USING (id)"
+    same = "SELECT bool_and(a.state::text = b.state::text), count(*) FROM a FULL JOIN b USING (id)"
     assert rows(typed, same) == [(True, 10)]
 
 
@@ -151,7 +152,8 @@ def copy_in(conn, payload):
     """What COPY of this binary form as a state ends in: its SQLSTATE, or None."""
     row = b"\0\1" + len(payload).to_bytes(4, "big") + payload
     try:
-        with conn.transaction(), conn.cursor() as cursor, cursor.copy("COPY hostile FROM STDIN (FORMAT binary)") as into:
+        copy = "COPY hostile FROM STDIN (FORMAT binary)"
+        with conn.transaction(), conn.cursor() as cursor, cursor.copy(copy) as into:
             into.write(b"PGCOPY\n\xff\r\n\0" + bytes(8) + row + b"\xff\xff")
     except psycopg.Error as error:
         return error.sqlstate
@@ -164,7 +166,8 @@ def test_bytes_of_strangers_are_refused_or_harmless(typed):
     accepted = refused = 0
     for text in states(typed):
         good = bytes.fromhex(text)
-        tries = [good[: rng.integers(0, len(good))] for _ in range(20)] + [good + b"\0", bytes(len(good)), rng.bytes(200)]
+        tries = [good[: rng.integers(0, len(good))] for _ in range(20)]
+        tries += [good + b"\0", bytes(len(good)), rng.bytes(200)]
         for _ in range(150):
             bad = bytearray(good)
             for at in rng.integers(0, min(len(good), 900), rng.integers(1, 4)):
@@ -202,9 +205,8 @@ def test_series_without_change_are_quiet(typed):
     spiked = np.sqrt(np.r_[63, np.ones(63)])
     kinds = [(2, np.ones(2)), (64, np.ones(64)), (64, 1 / np.sqrt(np.arange(1, 65))), (64, spiked)]
     for dims, deviations in kinds:
-        alarms = sum(
-            bool(rows(typed, BATCH, evenly(rng.standard_normal((500, dims)) * deviations), 0.004, 0.5)) for _ in range(100)
-        )
+        noise = (evenly(rng.standard_normal((500, dims)) * deviations) for _ in range(100))
+        alarms = sum(bool(rows(typed, BATCH, t, 0.004, 0.5)) for t in noise)
         assert alarms <= 3, (dims, alarms)
 
 
