@@ -1,8 +1,8 @@
 """Webhooks: from COMMIT to the request at a local receiver, how many a second, and what memory they take.
 
-Bars: each of 300 requests arrives within 500 ms of the COMMIT's answer when nothing else is sent, and when 20 000 wait for a
-receiver that answers after a second; the scheduler grows by less than 32 MB. On a server of its own, beside 100 monitors;
-the receiver is a process of its own.
+Bars: each of 300 requests arrives within 500 ms of the COMMIT's answer when nothing else is sent, and when 20 000 wait
+for a receiver that answers after a second; the scheduler grows by less than 32 MB. On a server of its own, beside 100
+monitors; the receiver is a process of its own.
 """
 
 import asyncio

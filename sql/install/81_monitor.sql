@@ -80,7 +80,7 @@ CREATE TABLE cvx.delivery (
         (request OPERATOR(pg_catalog.->>) 'url') COLLATE pg_catalog."C", '^[^:]*://([^/?#]*)')), '')) STORED NOT NULL,
     UNIQUE (alert_id, action)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
--- The only one with times: a planner that has another may read all that waits for one host to find what is due to another.
+-- The only one with times: with another, a plan may read all that waits for one host to find what is due to another.
 CREATE INDEX delivery_of_host ON cvx.delivery (host, next_attempt_at);
 COMMENT ON INDEX cvx.delivery_of_host IS 'what is to be sent to each host, however much waits for others';
 COMMENT ON TABLE cvx.delivery IS 'webhooks that are still to be sent, and those that failed; a copy of this database has none';

@@ -101,8 +101,8 @@ pub fn resend(alert_id: i64) -> Result<i64, ErrorReport> {
     Ok(found.map_err(internal)?.unwrap_or_default())
 }
 
-/// The hosts that something waits for, by steps through the index: where thousands wait for one of them, they are not in
-/// the way of the others.
+/// The hosts that something waits for, by steps through the index: where thousands wait for one of them, they are
+/// not in the way of the others.
 const HOSTS: &str = "WITH RECURSIVE hosts AS (
         (SELECT d.host FROM cvx.delivery d ORDER BY d.host LIMIT 1)
         UNION ALL
