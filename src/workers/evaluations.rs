@@ -38,11 +38,13 @@ pub struct Evaluations {
 impl Evaluations {
     /// Looks at all monitors. What is to be evaluated, and how long nothing else is due. In a transaction.
     pub fn look(&mut self, index: usize) -> Result<(Option<Evaluation>, Duration), ErrorReport> {
-        let monitors: Vec<Monitor> = monitor::all()?.into_iter().filter(|it| !it.paused).collect();
         let Some(own) = shared::slot(index) else {
             return Ok((None, WATCH));
         };
-        if let Some(slot) = worker_of(&own) {
+        // First, so that what a process that has ended has noted is seen below.
+        let worker = worker_of(&own);
+        let monitors: Vec<Monitor> = monitor::all()?.into_iter().filter(|it| !it.paused).collect();
+        if let Some(slot) = worker {
             if let Some(Evaluation::Query { monitor_id, .. }) = slot.evaluation
                 && !monitors.iter().any(|it| it.monitor_id == monitor_id)
             {
@@ -69,7 +71,13 @@ impl Evaluations {
             if crashed(since, exit) {
                 note_failure(it, "the process in which it was evaluated ended", true)?;
             } else {
-                monitor::set_state(it.monitor_id, "running_since = NULL", vec![])?;
+                // Not at once: a query that ends its own process leaves the others their turn.
+                let set =
+                    "running_since = NULL, last_error = $2, last_error_at = pg_catalog.clock_timestamp(),
+                    next_check_at = pg_catalog.clock_timestamp()
+                        OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => 1)";
+                let message = "the process in which it was evaluated was ended";
+                monitor::set_state(it.monitor_id, set, vec![message.into()])?;
             }
         }
         if !left.is_empty() {
@@ -122,7 +130,7 @@ fn worker_of(scheduler: &shared::Slot) -> Option<shared::Slot> {
 /// processes have all begun anew: by themselves, since one of them crashed, or since somebody has stopped the server.
 fn crashed(since: TimestampTz, exit: Option<Exit>) -> bool {
     match exit {
-        Some(exit) => exit != Exit::Asked,
+        Some(exit) => exit == Exit::Failed,
         // SAFETY: a plain variable, set before any process is forked.
         None => since > unsafe { pg_sys::PgStartTime },
     }

@@ -54,8 +54,19 @@ pub extern "C-unwind" fn cvx_monitor_main(argument: pg_sys::Datum) {
         Evaluation::Query { monitor_id, .. } => {
             // Before PostgreSQL 16 a RESET of it is looked at by nobody: it leads here.
             process::set(c"transaction_read_only", c"on");
-            let it = process::transaction(|| rights::as_extension_owner(|| monitor::by_id(monitor_id)));
-            if let Ok(Some(it)) = it {
+            let it = process::transaction(|| {
+                if !process::has_extension() {
+                    return Ok(None);
+                }
+                rights::as_extension_owner(|| match activation::is_enabled()? {
+                    true => monitor::by_id(monitor_id),
+                    false => Ok(None),
+                })
+            });
+            // The launcher may have taken one wish for two.
+            if let Ok(Some(it)) = it
+                && is_due(&it)
+            {
                 query(index, &it);
             }
         }
