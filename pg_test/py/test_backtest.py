@@ -466,6 +466,7 @@ def test_the_future_is_not_known(conn, spaces, monitor):
     name = monitor({"type": "silence_exceeds", "duration": "1 day"}, space="one", cooldown=HOUR, check_interval=HOUR)
     found = backtest(conn, name, now - 2 * HOUR, now + 10 * DAY)
     assert 2 <= len(found) <= 3 and all(it["fired_at"] < now + HOUR for it in found)
+    assert backtest(conn, name, now + DAY, now + 2 * DAY) == []
 
 
 def test_refused(conn, spaces, monitor):

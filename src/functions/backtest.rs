@@ -47,7 +47,7 @@ fn backtest_monitor(
     }
     // SAFETY: a plain read of the transaction's state.
     let now = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
-    let alerts = backtest(&it, range.0, range.1.min(now.max(range.0)))?;
+    let alerts = backtest(&it, range, now)?;
     let rows = alerts.into_iter().map(move |alert| {
         (
             alert.fired_at,

@@ -125,6 +125,17 @@ fn too_many(message: String, hint: &str) -> ErrorReport {
     refused(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message, hint)
 }
 
+/// Refuses one more episode where there are enough.
+fn check_episodes(count: usize) -> Result<(), ErrorReport> {
+    if count < MOST_EPISODES {
+        return Ok(());
+    }
+    Err(too_many(
+        format!("there would be more than {MOST_EPISODES} findings"),
+        "Give a shorter stretch of time, or the monitor a higher threshold.",
+    ))
+}
+
 /// What has no second alert within the cooldown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
@@ -171,12 +182,7 @@ pub struct Found {
 
 impl Found {
     fn push(&mut self, subject: Subject, episode: Episode) -> Result<(), ErrorReport> {
-        if self.episodes.len() == MOST_EPISODES {
-            return Err(too_many(
-                format!("there would be more than {MOST_EPISODES} findings"),
-                "Give a shorter stretch of time, or the monitor a higher threshold.",
-            ));
-        }
+        check_episodes(self.episodes.len())?;
         let place = match self.known.get(&subject) {
             Some(&place) => place,
             None => {
@@ -194,14 +200,19 @@ impl Found {
     }
 }
 
-/// Runs a monitor over the time between `from` and `to`, both included.
-pub fn backtest(it: &Monitor, from: TimestampTz, to: TimestampTz) -> Result<Vec<Alert>, ErrorReport> {
+/// Runs a monitor over the time between `from` and `to`, both included, as far as it is past.
+pub fn backtest(
+    it: &Monitor,
+    (from, to): (TimestampTz, TimestampTz),
+    now: TimestampTz,
+) -> Result<Vec<Alert>, ErrorReport> {
     if from > to {
         return Err(invalid(
             "from_ts of cvx.backtest_monitor is later than to_ts",
             "It runs the monitor from from_ts to to_ts.",
         ));
     }
+    let to = to.min(now);
     let owner = declare::owner_of(it)?;
     let condition = Condition::parse(&it.declared.condition)?;
     let cooldown = length(&it.declared.cooldown);
@@ -214,6 +225,7 @@ pub fn backtest(it: &Monitor, from: TimestampTz, to: TimestampTz) -> Result<Vec<
             ),
             "Its SQL looks at the database as it is now: run it with the times of then in place of now().",
         )),
+        _ if from > to => Ok(Vec::new()),
         Condition::ChangePoint { .. } => {
             rights::restricted_to(owner, || changes::backtest(it, &condition, (from, to), cooldown))
         }

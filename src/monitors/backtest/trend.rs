@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 use super::describe::measure;
 use super::replay::Cuts;
-use super::{Checks, Episode, Found, Subject};
+use super::{Checks, Episode, Found, Subject, check_episodes};
 use crate::align::canonical::Canonical;
 use crate::catalog::internal;
 use crate::error::Error;
@@ -192,7 +192,7 @@ pub fn find(
     };
     each_path(scope, range, &mut |id, path| {
         walk.entity(id, &path);
-        Ok(())
+        check_episodes(walk.beyond.len())
     })?;
     found.cuts.push(walk.cuts());
     let mut beyond = walk.beyond;
