@@ -199,8 +199,8 @@ pub fn next_due(at: i64) -> Result<Option<i64>, ErrorReport> {
     .map_err(internal)
 }
 
-/// Notes attempts, in the queue and on the alerts; returns the webhooks of which it did. It does not where somebody else
-/// holds the alert.
+/// Notes attempts, in the queue and on the alerts; returns the webhooks of which it did. It does not where somebody
+/// else holds the alert.
 pub fn settle(attempts: &[Attempt<'_>]) -> Result<Vec<i64>, ErrorReport> {
     let alerts: Vec<i64> = attempts.iter().map(|it| it.alert_id).collect();
     let held = ids(
