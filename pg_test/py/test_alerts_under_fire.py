@@ -49,13 +49,16 @@ def quiet():
 
 
 FIRST = "alert_id = (SELECT min(alert_id) FROM cvx.alert WHERE monitor = '{}')"
+LAST = f"""alert_id = (SELECT min(alert_id) FROM cvx.alert
+                       WHERE monitor = 'drift' AND ts = '{world.stamp(world.LENGTH - 1)}')"""
 AGAIN = """INSERT INTO cvx.alert
                (monitor_id, monitor, owner, severity, condition, entity_id, ts, fired_at, value, message, deliveries)
            SELECT monitor_id, monitor, owner, severity, condition, entity_id, ts + interval '{}',
                   fired_at + interval '1 s', value, message, deliveries FROM cvx.alert WHERE """ + FIRST
 SABOTAGE = [
     ("lost: .*feed", "DELETE FROM cvx.alert WHERE " + FIRST.format("changes")),
-    ("lost: .*feed", "DELETE FROM cvx.alert WHERE " + FIRST.format("drift")),
+    # Of what an entity came to in the end: of what it passed through, not every evaluation need have seen it.
+    ("lost: .*feed", "DELETE FROM cvx.alert WHERE " + LAST),
     ("lost: .*i1", "DELETE FROM cvx.alert WHERE " + FIRST.format("incidents")),
     ("alerted twice for the same", AGAIN.format("0 s", "changes")),
     ("alerted twice for the same", AGAIN.format("0 s", "drift")),
