@@ -25,7 +25,7 @@ pub enum Outcome {
     },
 }
 
-/// What a status says, and what its error is when there is no text with it.
+/// What a status says.
 pub(crate) enum Verdict {
     Delivered,
     Retry,

@@ -72,34 +72,37 @@ fn call(agent: &Agent, request: &Request) -> Result<Response<Body>, HttpError> {
 
 fn judge(request: &Request, mut response: Response<Body>) -> Outcome {
     let status = response.status().as_u16();
+    let verdict = verdict(status);
     let mut read = Vec::new();
-    // Also of a success: a connection can be used again once its answer has been read.
-    let complete = response
+    // Also of a success: a connection can be used again once its answer has been read. What cannot be read of it
+    // changes nothing.
+    let _ = response
         .body_mut()
         .as_reader()
         .take(MOST_ANSWER_BYTES)
         .read_to_end(&mut read);
-    let text = match verdict(status) {
-        Verdict::Delivered => return Outcome::Delivered { status },
-        _ => request.mask(&String::from_utf8_lossy(&read)),
-    };
-    drop(complete);
     let mut error = format!("status {status}");
-    let text = excerpt(&text);
+    let text = excerpt(&request.mask(&String::from_utf8_lossy(&read)));
     if (300..400).contains(&status) {
         error.push_str(": redirects are not followed");
     } else if !text.is_empty() {
         error = format!("{error}: {text}");
     }
-    let status = Some(status);
-    match verdict(status.unwrap_or_default()) {
+    match verdict {
+        Verdict::Delivered => Outcome::Delivered { status },
         Verdict::Retry => {
             let header = response.headers().get("retry-after");
             let after = header.and_then(|it| it.to_str().ok());
-            let after = after.and_then(|it| retry_after(it, Timestamp::now()));
-            Outcome::Retry { status, error, after }
+            Outcome::Retry {
+                status: Some(status),
+                error,
+                after: after.and_then(|it| retry_after(it, Timestamp::now())),
+            }
         }
-        _ => Outcome::Failed { status, error },
+        Verdict::Failed => Outcome::Failed {
+            status: Some(status),
+            error,
+        },
     }
 }
 
