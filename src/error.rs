@@ -523,13 +523,19 @@ fn bocpd(error: cvx_math::bocpd::Error) -> Text {
                 timestamp::to_text(last)
             ),
         )
-        .hint("Feed points in the order of time; after a late one begin anew, with NULL, and feed all of them."),
+        .hint(
+            "Feed points in the order of time; after a late one begin anew, with NULL, and feed all of them.",
+        ),
         E::NotFinite { element, value } => text(
             ERRCODE_DATA_EXCEPTION,
             format!("element {} of the vector is {}", element + 1, not_finite(value)),
         )
         .hint("NaN and infinity are not allowed: filter such rows out or repair them."),
-        E::Corrupt { problem } => Error::Corrupt { kind: "bocpd_state", problem }.text(),
+        E::Corrupt { problem } => Error::Corrupt {
+            kind: "bocpd_state",
+            problem,
+        }
+        .text(),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod history;
 pub mod model;
 pub mod monitor;
 pub mod pairs;
+pub mod parse;
 pub mod point_in_time;
 pub mod population;
 pub mod position;

@@ -4,7 +4,6 @@
 //! read only, which nothing inside it can change, and is rolled back whatever it did.
 
 use std::cell::RefCell;
-use std::ffi::CString;
 
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
@@ -14,7 +13,7 @@ use serde_json::Value;
 
 use super::{Finding, invalid, refused};
 use crate::catalog::monitor::Monitor;
-use crate::catalog::{internal, rights, subtransaction};
+use crate::catalog::{internal, parse, rights, subtransaction};
 use crate::guc;
 use crate::types::TimestampTz;
 
@@ -26,32 +25,12 @@ const BATCH: i64 = 500;
 
 /// It must be one SELECT by itself; returns it without what ends it.
 pub fn check(sql: &str) -> Result<&str, ErrorReport> {
-    let problem = || {
+    parse::one_select(sql).ok_or_else(|| {
         invalid(
             "the query of a monitor is one SELECT",
             "Each of its rows is an alert; columns entity_id, ts, value, severity and message are taken as such.",
         )
-    };
-    let text = CString::new(sql).map_err(|_| problem())?;
-    // SAFETY: parses a C string; a syntax error is raised. The list and its nodes are PostgreSQL's own.
-    unsafe {
-        let list = pg_sys::pg_parse_query(text.as_ptr());
-        if list.is_null() || (*list).length != 1 {
-            return Err(problem());
-        }
-        let raw = (*(*list).elements).ptr_value.cast::<pg_sys::RawStmt>();
-        let select = (*raw).stmt.cast::<pg_sys::SelectStmt>();
-        if (*select).type_ != pg_sys::NodeTag::T_SelectStmt || !(*select).intoClause.is_null() {
-            return Err(problem());
-        }
-        // Without a semicolon no length is noted.
-        let start = (*raw).stmt_location.max(0) as usize;
-        let end = match (*raw).stmt_len {
-            length @ 1.. => start + length as usize,
-            _ => sql.len(),
-        };
-        sql.get(start..end).ok_or_else(problem)
-    }
+    })
 }
 
 /// Whether a role's queries are run at all.

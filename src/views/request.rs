@@ -1,7 +1,5 @@
 //! What cvx.create_view is asked for, looked at before anything is made of it.
 
-use std::ffi::CString;
-
 use cvx_config::schedule::Schedule;
 use pgrx::JsonB;
 use pgrx::datum::Interval;
@@ -13,7 +11,7 @@ use super::config::Config;
 use super::definition::{self, Columns, Filter, Points};
 use super::{invalid, refused, source};
 use crate::catalog::view::{self, Kind, Reads};
-use crate::catalog::{internal, rights, space::Space};
+use crate::catalog::{internal, parse, rights, space::Space};
 use crate::error::Error;
 
 /// What a name may have: it is that of five relations.
@@ -227,26 +225,13 @@ fn check_detection(kind: Kind, config: &Config) -> Result<(), ErrorReport> {
 
 /// The text goes between parentheses of a statement of the extension's owner: it must be one SELECT by itself.
 fn check_query(query: &str) -> Result<(), ErrorReport> {
-    let refused = || {
-        invalid(
-            "the query of a cohort is one SELECT of one column of entity ids",
-            "For example: '{\"query\": \"SELECT user_id FROM public.premium\"}'.",
-        )
-    };
-    let text = CString::new(query).map_err(|_| refused())?;
-    // SAFETY: parses a C string; a syntax error is raised. The list and its nodes are PostgreSQL's own.
-    unsafe {
-        let list = pg_sys::pg_parse_query(text.as_ptr());
-        if list.is_null() || (*list).length != 1 {
-            return Err(refused());
-        }
-        let raw = (*(*list).elements).ptr_value.cast::<pg_sys::RawStmt>();
-        let select = (*raw).stmt.cast::<pg_sys::SelectStmt>();
-        if (*select).type_ != pg_sys::NodeTag::T_SelectStmt || !(*select).intoClause.is_null() {
-            return Err(refused());
-        }
+    if parse::one_select(query).is_some() {
+        return Ok(());
     }
-    Ok(())
+    Err(invalid(
+        "the query of a cohort is one SELECT of one column of entity ids",
+        "For example: '{\"query\": \"SELECT user_id FROM public.premium\"}'.",
+    ))
 }
 
 fn interval_text(it: Interval) -> Result<String, ErrorReport> {
