@@ -215,10 +215,12 @@ CREATE VIEW cvx.monitors AS
                 WHEN m.muted_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'muted'
                 ELSE 'ok'
            END AS status,
-           t.next_check_at, t.last_evaluated_at, t.last_duration,
+           NULLIF(t.next_check_at, 'infinity') AS next_check_at, t.last_evaluated_at, t.last_duration,
            COALESCE(t.findings, 0) AS findings, COALESCE(t.suppressed, 0) AS suppressed,
            COALESCE(a.alerts, 0) AS alerts, COALESCE(a.unacknowledged, 0) AS unacknowledged, a.last_alert_at,
-           CASE WHEN m.muted_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN m.muted_until END AS muted_until,
+           -- No time rather than one that many a client cannot hold.
+           NULLIF(CASE WHEN m.muted_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN m.muted_until END, 'infinity')
+               AS muted_until,
            -- An error may tell of what the monitor's owner alone may read.
            CASE WHEN COALESCE(t.last_error, e.failed) IS NULL OR r.oid IS NULL OR pg_catalog.pg_has_role(r.oid, 'MEMBER')
                      OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER') THEN COALESCE(t.last_error, e.failed)
@@ -249,6 +251,7 @@ CREATE VIEW cvx.monitors AS
 COMMENT ON VIEW cvx.monitors IS 'monitors: how each is, when it looks next, and what it found last';
 COMMENT ON COLUMN cvx.monitors.status IS
     'ok; running; muted; error: its last evaluation failed, and is tried again; paused; disabled: see cvx.enable';
+COMMENT ON COLUMN cvx.monitors.muted_until IS 'NULL for one that is muted: until it is unmuted';
 COMMENT ON COLUMN cvx.monitors.findings IS 'what its last evaluation found';
 COMMENT ON COLUMN cvx.monitors.suppressed IS
     'of it, what raised no alert: the cooldown, a mute, the same evidence as before, or more than 1000 at once';

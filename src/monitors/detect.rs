@@ -30,8 +30,8 @@ use crate::views::refresh::of_the_entity;
 
 /// From how many of an entity's last points a detector is made.
 pub const MOST_POINTS: usize = 2000;
-/// Entities of one step of cvx.evaluate_monitor.
-const STEP: i64 = 1000;
+/// Entities of one step at most: as many as one evaluation may raise alerts of.
+pub const STEP: i64 = 1000;
 
 /// What a step came to.
 #[derive(Default)]

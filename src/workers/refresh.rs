@@ -44,7 +44,7 @@ pub extern "C-unwind" fn cvx_refresh_main(argument: pg_sys::Datum) {
     Refresh {
         index,
         batch: 1000,
-        followed: 1000,
+        followed: detect::STEP,
     }
     .run()
 }
@@ -145,7 +145,7 @@ impl Refresh {
         let noted = match done {
             Ok(more) => {
                 if more {
-                    self.followed = adapted(batch, started.elapsed());
+                    self.followed = adapted(batch, started.elapsed()).min(detect::STEP);
                 }
                 return more;
             }
