@@ -454,7 +454,8 @@ class TestWhenItAlerts:
         conn.execute("SELECT cvx.mute_monitor('q')")
         assert [it["alert_id"] for it in evaluate(conn, "q")] == [None]
         row = monitor_row(conn, "q")
-        assert (row["findings"], row["suppressed"], row["alerts"]) == (1, 1, 0) and row["muted_until"] is not None
+        assert (row["findings"], row["suppressed"], row["alerts"]) == (1, 1, 0)
+        assert row["status"] == "muted" and row["muted_until"] is None
         conn.execute("SELECT cvx.unmute_monitor('q')")
         assert [it["alert_id"] is not None for it in evaluate(conn, "q")] == [True]
         conn.execute("SELECT cvx.mute_monitor('q', interval '1 second')")

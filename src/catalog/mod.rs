@@ -21,6 +21,7 @@ pub mod rights;
 pub mod run;
 pub mod sample;
 pub mod secret;
+pub mod snapshot;
 pub mod source;
 pub mod space;
 pub mod statement;

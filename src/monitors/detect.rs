@@ -21,7 +21,7 @@ use super::{Finding, retrain};
 use crate::align::canonical::Canonical;
 use crate::catalog::detector::{self, Kept, Mark};
 use crate::catalog::monitor::Monitor;
-use crate::catalog::{embedding, internal, rights, subtransaction, view};
+use crate::catalog::{embedding, internal, rights, snapshot, subtransaction, view};
 use crate::error::Error;
 use crate::types::TimestampTz;
 use crate::views::compact;
@@ -95,28 +95,51 @@ pub fn step(
     let Some((marks, mut kept)) = taken.filter(|(marks, _)| !marks.is_empty()) else {
         return Ok(Step::default());
     };
-    let (entities, more) = (marks.len(), marks.len() as i64 >= most);
+    let more = marks.len() as i64 >= most;
     let mut reported: HashMap<String, TimestampTz> = HashMap::new();
     for (id, kept) in &kept {
         reported.extend(kept.reported_ts.map(|ts| (id.clone(), ts)));
     }
-    let scopes = rights::restricted_to(owner, || Scope::all_of(&it.declared))?;
-    let Some(scope) = scopes.first() else {
-        return Ok(Step::default());
-    };
-    let mut outcomes = Vec::with_capacity(entities);
-    let mut failures = Vec::new();
+    // What the marks stand for may have been committed after this transaction began.
+    let (outcomes, failures, findings) = snapshot::renewed(|| {
+        let scope = rights::restricted_to(owner, || Scope::of(&it.declared))?;
+        let (outcomes, failures) = follow_all(&scope, marks, &mut kept, aim, owner)?;
+        let findings = findings(&scope, &outcomes, &mut reported, aim, owner)?;
+        Ok((outcomes, failures, findings))
+    })?;
+    rights::as_extension_owner(|| {
+        let rows = outcomes.iter().map(|it| {
+            let id = it.mark.entity_id.as_str();
+            (id, it.detector.as_ref(), reported.get(id).copied())
+        });
+        detector::store(it.monitor_id, rows)?;
+        detector::put_aside(it.monitor_id, &failures)
+    })?;
+    let found = conclude(it, condition, findings, started)?;
+    Ok(Step { found, more })
+}
+
+/// Follows entities, one by one; those that cannot be followed are put aside with the reason.
+#[allow(clippy::type_complexity, reason = "both halves of what was marked")]
+fn follow_all(
+    scope: &Scope,
+    marks: Vec<Mark>,
+    kept: &mut HashMap<String, Kept>,
+    aim: Aim,
+    owner: pg_sys::Oid,
+) -> Result<(Vec<Outcome>, Vec<(Mark, String)>), ErrorReport> {
+    let (mut outcomes, mut failures) = (Vec::with_capacity(marks.len()), Vec::new());
     for mark in marks {
         pgrx::check_for_interrupts!();
         let before = kept.remove(&mark.entity_id);
+        let mut memory = PgMemoryContexts::new("cvx detector");
         let done = subtransaction::attempt(
             || {
-                rights::restricted_to(owner, || {
-                    let mut memory = PgMemoryContexts::new("cvx detector");
-                    // SAFETY: what comes out is on Rust's heap; the points, which are not, end here.
-                    unsafe { memory.switch_to(|_| follow(scope, &mark, before, aim)) }
-                })
-                .map(Ok)
+                // SAFETY: what comes out is on Rust's heap; the points, which are not, end with this memory.
+                let found = rights::restricted_to(owner, || unsafe {
+                    memory.switch_to(|_| follow(scope, &mark, before, aim))
+                });
+                found.map(Ok)
             },
             |error| match of_the_entity(&error) {
                 Some(message) => Ok(Err(message)),
@@ -132,17 +155,7 @@ pub fn step(
             Err(message) => failures.push((mark, message)),
         }
     }
-    let findings = findings(scope, &outcomes, &mut reported, aim, owner)?;
-    rights::as_extension_owner(|| {
-        let rows = outcomes.iter().map(|it| {
-            let id = it.mark.entity_id.as_str();
-            (id, it.detector.as_ref(), reported.get(id).copied())
-        });
-        detector::store(it.monitor_id, rows)?;
-        detector::put_aside(it.monitor_id, &failures)
-    })?;
-    let found = conclude(it, condition, findings, started)?;
-    Ok(Step { found, more })
+    Ok((outcomes, failures))
 }
 
 pub fn aim(condition: &Condition) -> Option<Aim> {

@@ -53,6 +53,12 @@ impl Scope {
             .collect()
     }
 
+    /// The one thing that a monitor looks at which names one.
+    pub fn of(it: &cvx_config::Monitor) -> Result<Scope, ErrorReport> {
+        let first = Scope::all_of(it)?.into_iter().next();
+        first.ok_or_else(|| super::invalid("the monitor looks at no space", "Name a space or a model."))
+    }
+
     fn new(points: Points, space: Option<String>, it: &cvx_config::Monitor) -> Result<Self, ErrorReport> {
         Ok(Scope {
             points,
