@@ -178,6 +178,16 @@ class TestWhoSees:
         finally:
             conn.execute("REVOKE alice FROM reader; REVOKE pg_read_all_data FROM bob")
 
+    def test_declarations(self, alice, bob, reader):
+        """A query and a url may hold what is nobody's business; that there is a monitor is no secret."""
+        query(alice, "SELECT 'secret' AS message")
+        seen = {
+            name: of.execute("SELECT condition, action IS NULL FROM cvx.monitors WHERE name = 'q'").fetchone()
+            for name, of in (("alice", alice), ("bob", bob), ("reader", reader))
+        }
+        assert seen["alice"] == ({"type": "custom_query", "sql": "SELECT 'secret' AS message"}, False)
+        assert seen["bob"] == seen["reader"] == ({"type": "custom_query"}, True)
+
     def test_through_a_leaky_function(self, conn, alice, bob):
         """A cheap condition of bob's sees no row that the policy hides."""
         query(alice, "SELECT 'hers' AS message")

@@ -455,7 +455,8 @@ class TestWhenItAlerts:
         assert [it["alert_id"] for it in evaluate(conn, "q")] == [None]
         row = monitor_row(conn, "q")
         assert (row["findings"], row["suppressed"], row["alerts"]) == (1, 1, 0)
-        assert row["status"] == "muted" and row["muted_until"] is None
+        until_unmuted = "SELECT muted_until = 'infinity' FROM cvx.monitor WHERE name = 'q'"
+        assert row["muted_until"] is None and conn.execute(until_unmuted).fetchone() == (True,)
         conn.execute("SELECT cvx.unmute_monitor('q')")
         assert [it["alert_id"] is not None for it in evaluate(conn, "q")] == [True]
         conn.execute("SELECT cvx.mute_monitor('q', interval '1 second')")

@@ -206,7 +206,12 @@ CREATE FUNCTION cvx.resend_alert(alert_id bigint) RETURNS void
 COMMENT ON FUNCTION cvx.resend_alert(bigint) IS 'sends the webhooks of an alert again that failed, under the same id';
 
 CREATE VIEW cvx.monitors AS
-    SELECT m.name, m.description, m.condition, m.action, m.space, m.model, m.entity_filter, m.severity,
+    SELECT m.name, m.description,
+           -- Queries and urls may hold what the owner would not tell everybody.
+           CASE WHEN o.may_see THEN m.condition
+                ELSE pg_catalog.jsonb_build_object('type', m.condition OPERATOR(pg_catalog.->) 'type') END AS condition,
+           CASE WHEN o.may_see THEN m.action END AS action,
+           m.space, m.model, m.entity_filter, m.severity,
            m.check_interval, m.schedule, m.time_zone, m.cooldown, m.owner,
            CASE WHEN m.paused THEN 'paused'
                 WHEN NOT cvx.is_enabled() THEN 'disabled'
@@ -236,6 +241,9 @@ CREATE VIEW cvx.monitors AS
     FROM cvx.monitor m
     LEFT JOIN cvx.monitor_state t ON t.monitor_id OPERATOR(pg_catalog.=) m.monitor_id
     LEFT JOIN pg_catalog.pg_roles r ON r.rolname OPERATOR(pg_catalog.=) m.owner
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(pg_catalog.pg_has_role(r.oid, 'MEMBER'), false)
+            OR pg_catalog.pg_has_role('pg_read_all_data', 'MEMBER') AS may_see) o
     LEFT JOIN LATERAL (
         SELECT pg_catalog.count(*) AS alerts,
                pg_catalog.count(*) FILTER (WHERE l.acknowledged_at IS NULL) AS unacknowledged,
@@ -251,6 +259,8 @@ CREATE VIEW cvx.monitors AS
 COMMENT ON VIEW cvx.monitors IS 'monitors: how each is, when it looks next, and what it found last';
 COMMENT ON COLUMN cvx.monitors.status IS
     'ok; running; muted; error: its last evaluation failed, and is tried again; paused; disabled: see cvx.enable';
+COMMENT ON COLUMN cvx.monitors.condition IS 'its type alone, to who is no member of the owner';
+COMMENT ON COLUMN cvx.monitors.action IS 'NULL to who is no member of the owner';
 COMMENT ON COLUMN cvx.monitors.muted_until IS 'NULL for one that is muted: until it is unmuted';
 COMMENT ON COLUMN cvx.monitors.findings IS 'what its last evaluation found';
 COMMENT ON COLUMN cvx.monitors.suppressed IS
