@@ -2,6 +2,7 @@
 whatever order they came in, and the alerts are those of the stated rule (src/monitors/README.md)."""
 
 import random
+import threading
 import time
 
 import numpy as np
@@ -406,3 +407,31 @@ class TestModel:
         boundary = {entity for entity, ts in found if ts.minute == 40}
         assert not boundary, f"the retrain alerted: {sorted(boundary)[:5]}"
         assert ("e7", 50) in {(entity, ts.minute) for entity, ts in found}
+
+
+def test_what_commits_while_an_evaluation_waits(cluster, conn):
+    """The evaluation has begun before the points are there, and takes their mark: it has to see them."""
+    for name in ("m", "other"):
+        create_monitor(conn, name)
+        conn.execute("SELECT cvx.pause_monitor(%s)", (name,))
+    look = "SELECT entity_id FROM cvx.evaluate_monitor(%s)"
+    points = shifting(5, 60, 40)
+    rows = [("e", minute, values) for minute, values in enumerate(points)]
+    write(conn, rows[:40])
+    for name in ("m", "other"):
+        conn.execute(look, (name,))
+    database, found = conn.info.dbname, []
+    with cluster.connect(database) as holder, cluster.connect(database) as looker:
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM cvx.view_state WHERE view_id = (SELECT -monitor_id FROM cvx.monitor WHERE name = 'm') FOR UPDATE")
+        thread = threading.Thread(target=lambda: found.extend(looker.execute(look, ("m",)).fetchall()))
+        thread.start()
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+        until(lambda: conn.execute(waits, (looker.info.backend_pid,)).fetchone() == (1,), 30, "the evaluation waits")
+        write(conn, rows[40:])
+        # Moves what is in the log to marks.
+        conn.execute(look, ("other",))
+        holder.execute("COMMIT")
+        thread.join(60)
+    assert found == [("e",)] and set(alerts(conn)) == set(alerts(conn, "other")) and len(alerts(conn)) == 1
+    assert assert_detectors(conn) == 1
