@@ -88,7 +88,7 @@ def test_settings_of_a_server_that_preloads_it(preloaded):
     _, options = preloaded
     with connect(**options) as conn:
         (count,) = conn.execute("SELECT count(*) FROM pg_settings WHERE name LIKE 'cvx.%'").fetchone()
-        assert count == 6
+        assert count == 10
         conn.execute("ALTER SYSTEM SET cvx.model_mismatch = 'warning'")
         conn.execute("SELECT pg_reload_conf()")
     with connect(**options) as conn:

@@ -220,12 +220,13 @@ CREATE VIEW cvx.monitors AS
                 WHEN m.muted_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'muted'
                 ELSE 'ok'
            END AS status,
-           NULLIF(t.next_check_at, 'infinity') AS next_check_at, t.last_evaluated_at, t.last_duration,
+           -- No time rather than one that many a client cannot hold.
+           CASE WHEN t.next_check_at OPERATOR(pg_catalog.<) 'infinity' THEN t.next_check_at END AS next_check_at,
+           t.last_evaluated_at, t.last_duration,
            COALESCE(t.findings, 0) AS findings, COALESCE(t.suppressed, 0) AS suppressed,
            COALESCE(a.alerts, 0) AS alerts, COALESCE(a.unacknowledged, 0) AS unacknowledged, a.last_alert_at,
-           -- No time rather than one that many a client cannot hold.
-           NULLIF(CASE WHEN m.muted_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN m.muted_until END, 'infinity')
-               AS muted_until,
+           CASE WHEN m.muted_until OPERATOR(pg_catalog.>) pg_catalog.now()
+                 AND m.muted_until OPERATOR(pg_catalog.<) 'infinity' THEN m.muted_until END AS muted_until,
            -- An error may tell of what the monitor's owner alone may read.
            CASE WHEN COALESCE(t.last_error, e.failed) IS NULL OR r.oid IS NULL OR pg_catalog.pg_has_role(r.oid, 'MEMBER')
                      OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER') THEN COALESCE(t.last_error, e.failed)
