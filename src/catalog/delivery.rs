@@ -48,9 +48,6 @@ pub struct Attempt<'a> {
 }
 
 /// Has an action of alerts sent, with what is said of each, once this transaction commits.
-///
-/// The commit is synchronous whatever the session says: a receiver must not hear of an alert that a crash undoes, which
-/// would be raised again under another id.
 pub fn queue(
     alerts: Vec<i64>,
     action: i32,
@@ -68,10 +65,7 @@ pub fn queue(
         JsonB(request).into(),
         owner.into(),
     ];
-    Spi::run_with_args(insert, &arguments).map_err(internal)?;
-    // SAFETY: a flag of this transaction.
-    unsafe { pg_sys::ForceSyncCommit() };
-    Ok(())
+    Spi::run_with_args(insert, &arguments).map_err(internal)
 }
 
 /// Has the webhooks of an alert sent again that failed, under the same id. How many there are.
@@ -214,9 +208,8 @@ pub fn settle(attempts: &[Attempt<'_>]) -> Result<Vec<i64>, ErrorReport> {
         let query = "SELECT a.alert_id FROM cvx.alert a WHERE a.alert_id OPERATOR(pg_catalog.=) ANY ($1)";
         locked = ids(query, locked)?;
     }
-    let (noted, rest): (Vec<&Attempt<'_>>, Vec<_>) =
-        attempts.iter().partition(|it| !locked.contains(&it.alert_id));
-    drop(rest);
+    let free = attempts.iter().filter(|it| !locked.contains(&it.alert_id));
+    let noted: Vec<&Attempt<'_>> = free.collect();
     note(&noted)?;
     let (done, again): (Vec<&Attempt<'_>>, Vec<_>) = noted.iter().partition(|it| it.next == Next::Delivered);
     if !done.is_empty() {

@@ -1,5 +1,6 @@
 //! Declaring monitors: what is checked, with whose rights, and who is told.
 
+use cvx_config::SEVERITIES;
 use cvx_config::schedule::Schedule;
 use cvx_webhooks::Policy;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -20,7 +21,6 @@ use crate::workers::{poke, shared};
 
 /// More than this and the declarations themselves would be the load.
 const MOST_MONITORS: i64 = 1000;
-const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
 
 /// Brings a declaration into the form in which it is kept: JSON by the rules of the TOML, intervals as PostgreSQL prints
 /// them.

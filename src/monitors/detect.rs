@@ -56,6 +56,11 @@ struct Outcome {
     reports: Vec<Report>,
 }
 
+/// Whether a monitor is to be followed as embeddings come.
+pub fn is_wanted(it: &Monitor) -> bool {
+    !it.paused && Condition::parse(&it.declared.condition).is_ok_and(|it| it.is_event_driven())
+}
+
 /// All that has changed, at once.
 pub fn evaluate(it: &Monitor, condition: &Condition, owner: pg_sys::Oid) -> Result<Vec<Found>, ErrorReport> {
     rights::as_extension_owner(|| compact::compact(None))?;

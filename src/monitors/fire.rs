@@ -17,7 +17,6 @@ use crate::workers::poke;
 pub const MOST_ALERTS: usize = 1000;
 /// Findings that are looked up at a time.
 const CHUNK: usize = 2000;
-const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
 
 /// Raises the alerts that are due, and returns for each finding the id of its alert, if it has one. Others wait that raise
 /// alerts of the same monitor.
@@ -82,10 +81,9 @@ pub fn test(it: &Monitor, condition: &Condition) -> Result<i64, ErrorReport> {
 }
 
 fn new<'a>(it: &'a Monitor, finding: &'a Finding) -> New<'a> {
-    let own = finding.severity.as_deref().filter(|own| SEVERITIES.contains(own));
     New {
         finding,
-        severity: own.unwrap_or(&it.declared.severity),
+        severity: finding.severity.as_deref().unwrap_or(&it.declared.severity),
         space: finding.space.as_deref().or(it.declared.space.as_deref()),
         is_test: false,
     }
@@ -137,7 +135,8 @@ fn tell(
     if fired.is_empty() {
         return Ok(());
     }
-    // An alert that somebody was told of must not be lost by a crash: it would be raised again, under another id.
+    // Whatever the session says: an alert that somebody was told of must not be lost by a crash, after which it would be
+    // raised again under another id.
     // SAFETY: a flag of this transaction.
     unsafe { pg_sys::ForceSyncCommit() };
     let declared = &it.declared;

@@ -38,6 +38,14 @@ pub struct Finding {
     pub details: Value,
 }
 
+/// The value of an entity at its last point.
+pub struct Measured {
+    pub entity_id: String,
+    pub end_ts: TimestampTz,
+    pub value: f64,
+    pub p_value: Option<f64>,
+}
+
 /// Why somebody cannot have what he wants of a monitor.
 pub fn refused(code: PgSqlErrorCode, message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     ErrorReport::new(code, message.into(), "cvx").set_hint(hint.into())

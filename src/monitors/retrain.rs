@@ -4,7 +4,7 @@ use cvx_math::boundary::Classification;
 use cvx_math::changepoints::Options;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use super::trend::Row;
+use super::Measured;
 use crate::align::canonical::Canonical;
 use crate::align::changes::changes;
 
@@ -71,9 +71,9 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
 /// the last two points.
 pub fn subtract(
     model: &str,
-    rows: &mut Vec<Row>,
+    rows: &mut Vec<Measured>,
     span: Option<i64>,
-    explained: impl Fn(&Row, &Jump) -> bool,
+    explained: impl Fn(&Measured, &Jump) -> bool,
 ) -> Result<(), ErrorReport> {
     let mut kept = Vec::with_capacity(rows.len());
     for row in rows.drain(..) {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::retrain::Jump;
 use super::scope::{Scope, Values};
-use super::{Finding, retrain};
+use super::{Finding, Measured, retrain};
 use crate::catalog::internal;
 use crate::types::TimestampTz;
 
@@ -122,7 +122,7 @@ pub fn find(scope: &Scope, it: &Measure, owner: pg_sys::Oid) -> Result<Vec<Findi
 
 impl Measure {
     /// Whether less than the threshold is left of the value when what alignment may be off by is taken away.
-    pub fn explained(&self, row: &Row, jump: &Jump) -> bool {
+    pub fn explained(&self, row: &Measured, jump: &Jump) -> bool {
         let left = if self.is_drift() {
             jump.drift_beyond_error(&self.metric)
         } else {
@@ -132,15 +132,7 @@ impl Measure {
     }
 }
 
-/// The value of an entity at its last point.
-pub struct Row {
-    pub entity_id: String,
-    pub end_ts: TimestampTz,
-    pub value: f64,
-    pub p_value: Option<f64>,
-}
-
-fn finding(scope: &Scope, it: &Measure, row: Row) -> Finding {
+fn finding(scope: &Scope, it: &Measure, row: Measured) -> Finding {
     Finding {
         message: it.message(&row.entity_id, row.value),
         entity_id: Some(row.entity_id),
@@ -211,11 +203,11 @@ fn with_marked(it: &Measure, data: &str, definition: &str) -> String {
     )
 }
 
-fn read(query: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> Result<Vec<Row>, ErrorReport> {
+fn read(query: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> Result<Vec<Measured>, ErrorReport> {
     Spi::connect(|client| {
         let rows = client.select(query, None, arguments)?;
         rows.map(|row| {
-            Ok(Row {
+            Ok(Measured {
                 entity_id: row.get(1)?.unwrap_or_default(),
                 end_ts: row
                     .get::<TimestampWithTimeZone>(2)?

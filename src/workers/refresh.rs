@@ -251,9 +251,7 @@ fn look() -> Result<Option<Look>, ErrorReport> {
         true => monitor::all()?,
         false => Vec::new(),
     };
-    monitors.retain(|it| {
-        !it.paused && Condition::parse(&it.declared.condition).is_ok_and(|it| it.is_event_driven())
-    });
+    monitors.retain(detect::is_wanted);
     if !monitors.is_empty() {
         let marked = detector::marked()?;
         for it in &mut monitors {

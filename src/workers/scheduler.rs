@@ -14,7 +14,7 @@ use crate::catalog::source::Source;
 use crate::catalog::view::View;
 use crate::catalog::{activation, monitor, source, view};
 use crate::ingest::declare;
-use crate::monitors::condition::Condition;
+use crate::monitors::detect;
 use crate::views::create;
 
 /// What changes in this database wakes the scheduler; it looks by itself this often all the same.
@@ -111,10 +111,7 @@ fn look(index: usize, asked: &mut Evaluations) -> Result<Option<Look>, ErrorRepo
         evaluations::stop(index);
         return Ok(Some(look));
     }
-    let follows = |it: &monitor::Monitor| {
-        !it.paused && Condition::parse(&it.declared.condition).is_ok_and(|it| it.is_event_driven())
-    };
-    look.wants_refresh |= monitor::all()?.iter().any(follows);
+    look.wants_refresh |= monitor::all()?.iter().any(detect::is_wanted);
     let (evaluation, patience) = asked.look(index)?;
     look.wants_monitor = evaluation;
     look.patience = look.patience.min(patience);

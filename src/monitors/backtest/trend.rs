@@ -13,10 +13,11 @@ use super::{Checks, Episode, Found, Subject, check_episodes};
 use crate::align::canonical::Canonical;
 use crate::catalog::internal;
 use crate::error::Error;
+use crate::monitors::Measured;
 use crate::monitors::condition::Condition;
 use crate::monitors::retrain;
 use crate::monitors::scope::Scope;
-use crate::monitors::trend::{Measure, Row};
+use crate::monitors::trend::Measure;
 use crate::types::TimestampTz;
 use crate::types::vector::VectorResult;
 use crate::views::definition::{Columns, Points, instant, spaces_of};
@@ -214,7 +215,7 @@ fn unexplained(
 ) -> Result<Vec<(String, Episode)>, ErrorReport> {
     let mut kept = Vec::with_capacity(beyond.len());
     for (id, episode) in beyond {
-        let mut rows = vec![Row {
+        let mut rows = vec![Measured {
             entity_id: id,
             end_ts: episode.ts,
             value: episode.value.unwrap_or_default(),
